@@ -1,0 +1,246 @@
+package memimg
+
+import (
+	"bytes"
+	"fmt"
+	"sync"
+
+	"github.com/zeebo/xxh3"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// writeBuffer is a worker's buffer: what it reads must still be in the
+	// cache when it is compared, summed and written.
+	writeBuffer = 256 << 10
+
+	// minTake is the room in a buffer below which it is written out.
+	minTake = 32 << 10
+)
+
+// A Source gives the pages of a space.
+type Source interface {
+	// ReadPages fills dst with the bytes of the ranges, one after another. The
+	// ranges are of whole pages, no more than 64 in all, and dst is as long as
+	// they are. It is called from several goroutines at once.
+	ReadPages(dst []byte, ranges []Range) error
+}
+
+// A Dump is what to store of one space.
+type Dump struct {
+	Space  uint32
+	Source Source
+	Ranges []Range // page aligned, not overlapping others of the same space
+}
+
+// WritePages stores the pages of all dumps, but for those that are zero, with
+// several workers and a small amount of memory of its own. It may be called
+// again for more. The first error ends it, and the image: what is left is to
+// call Abort.
+//
+// progress, when not nil, gets how many bytes of the ranges have been dealt
+// with since the last call; it is called from several goroutines at once.
+func (w *Writer) WritePages(dumps []Dump, progress func(bytes int64)) error {
+	if w.done || w.failed != nil {
+		return fmt.Errorf("%s: no more pages after commit, abort or an error", w.dir)
+	}
+	var total uint64
+	for _, d := range dumps {
+		for _, r := range d.Ranges {
+			if err := r.check(); err != nil {
+				return fmt.Errorf("space %d: %w", d.Space, err)
+			}
+			total += r.Len()
+		}
+	}
+	if total == 0 {
+		return nil
+	}
+	w.reserve(int64(total))
+	cut := &cutter{dumps: dumps}
+	var c crew
+	w.failed = c.run(workersFor((total+writeBuffer-1)/writeBuffer), func() error {
+		return w.work(cut, &c, progress)
+	})
+	return w.failed
+}
+
+// reserve asks for room for n more bytes of pages, so that workers write inside
+// the file: ext4 lets only one at a time extend it. No room is no error yet:
+// zero pages take none.
+func (w *Writer) reserve(n int64) {
+	if unix.Fallocate(int(w.pages.Fd()), 0, w.next.Load(), n) == nil {
+		w.size = max(w.size, w.next.Load()+n)
+	}
+}
+
+// work is one worker's: gather pages from the dumps, and store them.
+func (w *Writer) work(cut *cutter, c *crew, progress func(int64)) error {
+	buf, err := w.takeBuffer()
+	if err != nil {
+		return err
+	}
+	defer w.giveBuffer(buf)
+	b := pageBatch{buf: buf}
+	var ranges [writeBuffer / PageSize]Range
+	for !c.stopped() {
+		if len(b.buf)-b.n < minTake {
+			if err := w.store(&b, progress); err != nil {
+				return err
+			}
+		}
+		dump, ranges := cut.next(ranges[:0], uint64(len(b.buf)-b.n))
+		if dump == nil {
+			return w.store(&b, progress)
+		}
+		if err := b.gather(dump, ranges); err != nil {
+			return fmt.Errorf("read pages of space %d: %w", dump.Space, err)
+		}
+	}
+	return nil
+}
+
+// store writes the batch at the next free offset, and empties it.
+func (w *Writer) store(b *pageBatch, progress func(int64)) error {
+	if b.n > 0 {
+		end := w.next.Add(int64(b.n))
+		off := end - int64(b.n)
+		b.seal(uint64(off))
+		if _, err := w.pages.WriteAt(b.buf[:b.n], off); err != nil {
+			return err
+		}
+		w.mu.Lock()
+		w.extents = append(w.extents, b.extents...)
+		w.size = max(w.size, end)
+		w.mu.Unlock()
+	}
+	if progress != nil && b.seen > 0 {
+		progress(b.seen)
+	}
+	*b = pageBatch{buf: b.buf, extents: b.extents[:0]}
+	return nil
+}
+
+// takeBuffer returns a buffer for one worker.
+func (w *Writer) takeBuffer() ([]byte, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n := len(w.buffers); n > 0 {
+		buf := w.buffers[n-1]
+		w.buffers = w.buffers[:n-1]
+		return buf, nil
+	}
+	return alignedBuffer(writeBuffer)
+}
+
+// giveBuffer keeps buf for the next worker.
+func (w *Writer) giveBuffer(buf []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.buffers = append(w.buffers, buf)
+}
+
+// freeBuffers frees all buffers.
+func (w *Writer) freeBuffers() {
+	for _, b := range w.buffers {
+		freeBuffer(b)
+	}
+	w.buffers = nil
+}
+
+// A pageBatch is a buffer being filled with pages, to be written in one piece.
+type pageBatch struct {
+	buf     []byte
+	n       int      // bytes of buf in use
+	extents []Extent // of those bytes; Offset is in buf until sealed
+	seen    int64    // bytes of ranges read, zero pages included
+}
+
+// gather reads the ranges of one dump into b, which has room for them, and
+// keeps the pages that are not zero.
+func (b *pageBatch) gather(d *Dump, ranges []Range) error {
+	var size int
+	for _, r := range ranges {
+		size += int(r.Len())
+	}
+	if err := d.Source.ReadPages(b.buf[b.n:b.n+size], ranges); err != nil {
+		return err
+	}
+	b.seen += int64(size)
+	at := b.n
+	for _, r := range ranges {
+		for addr := r.Start; addr < r.End; addr += PageSize {
+			if !isZero(b.buf[at : at+PageSize]) {
+				b.keep(d.Space, addr, at)
+			}
+			at += PageSize
+		}
+	}
+	return nil
+}
+
+// keep adds the page at buf[at:] to the batch.
+func (b *pageBatch) keep(space uint32, addr uint64, at int) {
+	if at != b.n {
+		copy(b.buf[b.n:b.n+PageSize], b.buf[at:])
+	}
+	if n := len(b.extents); n > 0 && b.extents[n-1].Space == space && b.extents[n-1].End() == addr {
+		b.extents[n-1].Pages++
+	} else {
+		b.extents = append(b.extents, Extent{Space: space, Addr: addr, Pages: 1, Offset: uint64(b.n)})
+	}
+	b.n += PageSize
+}
+
+// seal fixes the extents of the batch, which will lie at off in the file.
+func (b *pageBatch) seal(off uint64) {
+	for i := range b.extents {
+		e := &b.extents[i]
+		e.Sum = xxh3.Hash(b.buf[e.Offset:e.fileEnd()])
+		e.Offset += off
+	}
+}
+
+var zeroPage [PageSize]byte
+
+// isZero reports whether a page is all zero.
+func isZero(page []byte) bool { return bytes.Equal(page, zeroPage[:]) }
+
+// A cutter deals the ranges of dumps out to workers.
+type cutter struct {
+	mu    sync.Mutex
+	dumps []Dump
+	r     int    // index of the current range of dumps[0]
+	taken uint64 // bytes of that range dealt out
+}
+
+// next appends to dst the next ranges of one dump, of no more than limit bytes
+// in all. It returns no dump when there is no more.
+func (c *cutter) next(dst []Range, limit uint64) (*Dump, []Range) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.dumps) > 0 {
+		d := &c.dumps[0]
+		for ; c.r < len(d.Ranges) && limit > 0; c.r, c.taken = c.r+1, 0 {
+			r := d.Ranges[c.r]
+			r.Start += c.taken
+			n := min(r.Len(), limit)
+			if n == 0 {
+				continue
+			}
+			dst = append(dst, Range{r.Start, r.Start + n})
+			limit -= n
+			if n < r.Len() {
+				c.taken += n
+				break
+			}
+		}
+		if c.r == len(d.Ranges) {
+			c.dumps, c.r = c.dumps[1:], 0
+		}
+		if len(dst) > 0 {
+			return d, dst
+		}
+	}
+	return nil, nil
+}
