@@ -8,7 +8,7 @@ import (
 // FDInfo is what /proc/PID/fdinfo/FD says about a file descriptor.
 type FDInfo struct {
 	Pos   int64
-	Flags int // O_* of open(2): status flags, access mode, and O_CLOEXEC of the descriptor
+	Flags int // O_*: access mode, status flags, O_CLOEXEC of the descriptor; O_ASYNC also where a lease is held
 	MntID int // of the mount it was opened through; some are in no mountinfo
 	Ino   uint64
 	Locks []Lock // held through this descriptor

@@ -69,7 +69,7 @@ func (c *cursor) timespec() (ts unix.Timespec) {
 // EpollTarget is a file that an epoll(7) instance watches.
 type EpollTarget struct {
 	TFD    int    // the descriptor's number when it was added; it may be another file's now
-	Events uint32 // EPOLL*; a one-shot that fired has only EPOLLONESHOT and the like left
+	Events uint32 // EPOLL*, with EPOLLERR and EPOLLHUP, which the kernel adds; a one-shot that fired has only bits from EPOLLEXCLUSIVE up left
 	Data   uint64
 	Pos    int64
 	Ino    uint64

@@ -3,7 +3,7 @@ package procfs
 // Lock is a file lock, as printed in fdinfo.
 type Lock struct {
 	Kind  string // POSIX, OFDLCK, FLOCK, LEASE, DELEG
-	Class string // ADVISORY; for leases ACTIVE, BREAKING or BREAKER
+	Class string // ADVISORY (mandatory locks are gone since v5.15); for leases ACTIVE, BREAKING or BREAKER
 	Type  string // READ or WRITE; UNLCK for a lease being given up
 	PID   int    // who took it; -1 for OFDLCK, 0 when out of the reader's sight
 

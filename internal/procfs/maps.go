@@ -1,6 +1,9 @@
 package procfs
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // VMA is one mapping of a process: a line of /proc/PID/maps, and what
 // /proc/PID/smaps has to say about it.
@@ -15,11 +18,9 @@ type VMA struct {
 	Ino                uint64 // 0 if there is no file
 
 	// Path is the name the kernel prints: the path of the file as seen from
-	// the reader's root, or a name in brackets, or nothing. A newline is
-	// decoded from \012, but since the kernel does not escape the backslash,
-	// a name with those four characters looks the same. Deleted says that
+	// the reader's root, or a name in brackets, or nothing. Deleted says that
 	// " (deleted)" was cut from its end; a file may really be called so.
-	// Where it matters, compare Ino and the device.
+	// Where it matters, compare Ino.
 	Path    string
 	Deleted bool
 
@@ -75,7 +76,27 @@ func (v *VMA) AnonName() (name string, ok bool) {
 // ReadMaps reads the mappings of a process from /proc/PID/maps, in ascending
 // order. It is cheaper than [ReadSmaps] by a walk through the page tables.
 func ReadMaps(pid int) ([]VMA, error) {
-	return readFile(pidPath(pid, "maps"), parseMaps)
+	vmas, err := readFile(pidPath(pid, "maps"), parseMaps)
+	exactPaths(pid, vmas)
+	return vmas, err
+}
+
+// exactPaths replaces paths that are ambiguous. A newline is printed as \012,
+// but so is a backslash followed by 012, as only newlines are escaped. The
+// link in /proc/PID/map_files has the path as it is, and reading it needs no
+// privilege, unlike following it. If the mapping has gone meanwhile, which it
+// cannot while the process is stopped, the path stays as decoded.
+func exactPaths(pid int, vmas []VMA) {
+	for i := range vmas {
+		v := &vmas[i]
+		if v.Ino == 0 || strings.IndexByte(v.Path, '\n') < 0 {
+			continue
+		}
+		name := strconv.FormatUint(v.Start, 16) + "-" + strconv.FormatUint(v.End, 16)
+		if path, err := readLink(pidPath(pid, "map_files/"+name)); err == nil {
+			v.Path, v.Deleted = CutDeleted(path)
+		}
+	}
 }
 
 // parseMaps parses /proc/PID/maps.

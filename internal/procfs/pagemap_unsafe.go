@@ -15,7 +15,7 @@ const (
 	PageIsWritten               // not write-protected by WP_ASYNC; so always true without it
 	PageIsFile                  // of a file or of shared memory; computed only if a mask of the query has it
 	PageIsPresent
-	PageIsSwapped // not present, but not empty: swap, migration, and every marker, guards too
+	PageIsSwapped // not present, but not none: swap, migration, and any marker, such as a guard's or WP_ASYNC's
 	PageIsPFNZero // the zero page
 	PageIsHuge    // of a transparent or hugetlbfs huge page
 	PageIsSoftDirty
@@ -108,8 +108,10 @@ func (p *Pagemap) Scan(start, end uint64, q ScanQuery, fn func(start, end, categ
 }
 
 // scanOnce fills p.regions and returns how many there are and how far the
-// kernel came. The vector is never empty: kernels without the fix of 2025-09
-// crash on a length of 0.
+// kernel came. The vector is never empty, since kernels without the fix of
+// 2025-09 crash on a length of 0, and not longer than the kernel's own of 512,
+// since a second fill of that leaves walk_end where the first one ended (Linux
+// fs/proc/task_mmu.c:do_pagemap_scan, v6.18).
 func (p *Pagemap) scanOnce(start, end uint64, q ScanQuery) (n int, walked uint64, err error) {
 	arg := pmScanArg{
 		flags: q.Flags, start: start, end: end,

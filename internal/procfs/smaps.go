@@ -5,7 +5,9 @@ import "math"
 // ReadSmaps reads the mappings of a process from /proc/PID/smaps, in ascending
 // order, with their flags. The kernel walks the page tables for it.
 func ReadSmaps(pid int) ([]VMA, error) {
-	return readFile(pidPath(pid, "smaps"), parseSmaps)
+	vmas, err := readFile(pidPath(pid, "smaps"), parseSmaps)
+	exactPaths(pid, vmas)
+	return vmas, err
 }
 
 // smapsLines is how many lines of /proc/PID/smaps a mapping has; used to guess

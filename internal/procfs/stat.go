@@ -44,27 +44,27 @@ func ReadTaskStat(pid, tid int) (Stat, error) {
 // statFields is the number of the last field that proc_pid_stat(5) describes.
 const statFields = 52
 
-// parseStat parses the only line of a stat file. The name is between the first
-// "(" and the last ")", because it may have both; a newline in it is printed
-// as \n and a backslash as \\ (Linux fs/proc/array.c:proc_task_name, v6.12).
+// parseStat parses a stat file. The name is between the first "(" and the last
+// ")", because it may have both in it, and newlines: unlike in status, nothing
+// is escaped (Linux fs/proc/array.c:do_task_stat, v6.18).
 func parseStat(b []byte) (Stat, error) {
-	line, rest := cutLine(b)
-	first, last := bytes.IndexByte(line, '('), bytes.LastIndexByte(line, ')')
-	if first < 0 || last < first || len(rest) > 0 {
-		return Stat{}, lineError(1, line, "no name in parentheses")
+	first, last := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
+	if first < 0 || last < first {
+		return Stat{}, lineError(1, b, "no name in parentheses")
 	}
-	head := cursor{b: line[:first]}
+	head := cursor{b: b[:first]}
 	pid := head.int()
 	head.lit(" ")
-	tail := cursor{b: line[last+1:]}
+	line, rest := cutLine(b[last+1:])
+	tail := cursor{b: line}
 	tail.lit(" ")
 	state := tail.byte()
 	f := tail.statNumbers()
-	if !head.done() || tail.bad {
-		return Stat{}, lineError(1, line, "not the fields of stat")
+	if !head.done() || tail.bad || len(rest) > 0 {
+		return Stat{}, lineError(1, b, "not the fields of stat")
 	}
 	s := newStat(f)
-	s.PID, s.Comm, s.State = int(pid), unescapeComm(line[first+1:last]), state
+	s.PID, s.Comm, s.State = int(pid), string(b[first+1:last]), state
 	return s, nil
 }
 
@@ -96,23 +96,4 @@ func newStat(f *[statFields + 1]uint64) Stat {
 		ArgStart: f[48], ArgEnd: f[49], EnvStart: f[50], EnvEnd: f[51],
 		ExitSignal: int(f[38]), RTPriority: int(f[40]), Policy: int(f[41]), ExitCode: int(f[52]),
 	}
-}
-
-// unescapeComm undoes the escapes of a thread's name in stat and status.
-func unescapeComm(b []byte) string {
-	if bytes.IndexByte(b, '\\') < 0 {
-		return string(b)
-	}
-	out := make([]byte, 0, len(b))
-	for i := 0; i < len(b); i++ {
-		if b[i] == '\\' && i+1 < len(b) {
-			i++
-			if b[i] == 'n' {
-				out = append(out, '\n')
-				continue
-			}
-		}
-		out = append(out, b[i])
-	}
-	return string(out)
 }

@@ -1,6 +1,7 @@
 package procfs
 
 import (
+	"bytes"
 	"strings"
 )
 
@@ -160,4 +161,24 @@ func (c *cursor) fourIDs() (ids [4]int) {
 		ids[i] = int(c.uint32(10))
 	}
 	return ids
+}
+
+// unescapeComm undoes the escapes of a thread's name in status: \n for a newline
+// and \\ for a backslash (Linux fs/proc/array.c:proc_task_name, v6.18).
+func unescapeComm(b []byte) string {
+	if bytes.IndexByte(b, '\\') < 0 {
+		return string(b)
+	}
+	out := make([]byte, 0, len(b))
+	for i := 0; i < len(b); i++ {
+		if b[i] == '\\' && i+1 < len(b) {
+			i++
+			if b[i] == 'n' {
+				out = append(out, '\n')
+				continue
+			}
+		}
+		out = append(out, b[i])
+	}
+	return string(out)
 }

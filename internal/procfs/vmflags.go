@@ -7,8 +7,8 @@ import "strings"
 // between architectures.
 type VMFlags uint64
 
-// The codes of Linux fs/proc/task_mmu.c:show_smap_vma_flags, v6.18, and gu of
-// v6.19. The protection key has a line of its own.
+// The codes of Linux fs/proc/task_mmu.c:show_smap_vma_flags, v6.19. Linux 6.18.44
+// has gu already. The protection key has a line of its own.
 const (
 	VMRead        VMFlags = 1 << iota // rd
 	VMWrite                           // wr
