@@ -1,0 +1,166 @@
+package task
+
+import (
+	"encoding/binary"
+	"fmt"
+	"syscall"
+)
+
+// Batch is a list of system calls to run inside a task, in order. The zero
+// Batch is empty and ready for use.
+type Batch struct {
+	calls []*Call
+}
+
+// Call is one system call of a batch.
+type Call struct {
+	Nr       uintptr
+	Ret      int64 // what the kernel returned, valid after Run
+	optional bool
+	args     [6]uint64
+	bufs     [6][]byte // argument i points to a copy of bufs[i] when not nil
+}
+
+// Add appends system call nr. An argument is
+//
+//   - an integer of any type, or an Addr, PID or TID: passed as it is;
+//   - a string: the call gets a pointer to it, ended by a zero byte;
+//   - a []byte: the call gets a pointer to a copy of it in the tracee, and
+//     what stands there after the call is copied back. nil passes NULL.
+func (b *Batch) Add(nr uintptr, args ...any) *Call {
+	c := &Call{Nr: nr}
+	for i, a := range args {
+		c.set(i, a)
+	}
+	b.calls = append(b.calls, c)
+	return c
+}
+
+// Len is the number of calls.
+func (b *Batch) Len() int { return len(b.calls) }
+
+func (c *Call) set(i int, arg any) {
+	switch v := arg.(type) {
+	case string:
+		c.bufs[i] = append([]byte(v), 0)
+	case []byte:
+		c.bufs[i] = v
+	default:
+		c.args[i] = integer(v)
+	}
+}
+
+// integer widens any integer argument as the C ABI does.
+func integer(arg any) uint64 {
+	switch v := arg.(type) {
+	case int:
+		return uint64(v)
+	case int32:
+		return uint64(int64(v))
+	case int64:
+		return uint64(v)
+	case uint:
+		return uint64(v)
+	case uint32:
+		return uint64(v)
+	case uint64:
+		return v
+	case uintptr:
+		return uint64(v)
+	case Addr:
+		return uint64(v)
+	case PID:
+		return uint64(v)
+	case TID:
+		return uint64(v)
+	case syscall.Signal:
+		return uint64(v)
+	case bool:
+		if v {
+			return 1
+		}
+		return 0
+	}
+	panic(fmt.Sprintf("task: %T cannot be an argument of a system call", arg))
+}
+
+// Optional marks a call whose failure does not fail the batch; the caller
+// looks at Err.
+func (c *Call) Optional() *Call {
+	c.optional = true
+	return c
+}
+
+// Err is the call's error, or nil.
+func (c *Call) Err() error {
+	if c.Ret < 0 && c.Ret >= -4095 {
+		return syscall.Errno(-c.Ret)
+	}
+	return nil
+}
+
+// payload is the room a call's buffers take, each aligned to 16 bytes.
+func (c *Call) payload() int {
+	n := 0
+	for _, buf := range c.bufs {
+		n += align16(len(buf))
+	}
+	return n
+}
+
+func align16(n int) int { return (n + 15) &^ 15 }
+
+// take splits off as many calls as fit into room bytes of table and payload,
+// keeping one row for the stop. It returns at least one call.
+func take(calls []*Call, room int) (now, later []*Call) {
+	used := rowSize
+	for i, c := range calls {
+		used += rowSize + c.payload()
+		if used > room && i > 0 {
+			return calls[:i], calls[i:]
+		}
+	}
+	return calls, nil
+}
+
+// encode writes the rows of calls followed by their buffers, for a table at
+// address at. The last row is the call that stops the parasite.
+func encode(calls []*Call, last Call, at Addr) []byte {
+	table := make([]byte, 0, (len(calls)+1)*rowSize)
+	payload := []byte{}
+	base := at + Addr((len(calls)+1)*rowSize)
+	for _, c := range calls {
+		args := c.args
+		for i, buf := range c.bufs {
+			if len(buf) == 0 {
+				continue
+			}
+			args[i] = uint64(base) + uint64(len(payload))
+			payload = append(payload, buf...)
+			payload = append(payload, make([]byte, align16(len(buf))-len(buf))...)
+		}
+		table = appendRow(table, c.Nr, args)
+	}
+	table = appendRow(table, last.Nr, last.args)
+	return append(table, payload...)
+}
+
+func appendRow(b []byte, nr uintptr, args [6]uint64) []byte {
+	b = binary.LittleEndian.AppendUint64(b, uint64(nr))
+	for _, a := range args {
+		b = binary.LittleEndian.AppendUint64(b, a)
+	}
+	return binary.LittleEndian.AppendUint64(b, 0)
+}
+
+// decode takes results and buffers back from a table that has run.
+func decode(calls []*Call, table []byte) {
+	payload := table[(len(calls)+1)*rowSize:]
+	for i, c := range calls {
+		c.Ret = int64(binary.LittleEndian.Uint64(table[i*rowSize+rowResult:]))
+		for _, buf := range c.bufs {
+			copy(buf, payload)
+			payload = payload[align16(len(buf)):]
+		}
+	}
+}

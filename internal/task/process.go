@@ -1,0 +1,169 @@
+package task
+
+import (
+	"fmt"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"supervise/internal/procfs"
+)
+
+// Process is a held process: all of its threads are held.
+type Process struct {
+	PID     PID
+	ID      ID
+	Threads []*Thread // the leader first, then by age
+	Shared  []Siginfo // signals sent to the process as a whole, oldest first
+
+	// Stopped is the job-control signal that the process was stopped by
+	// before it was held, or 0.
+	Stopped syscall.Signal
+
+	space *space
+}
+
+// Leader is the thread whose id is the process's.
+func (p *Process) Leader() *Thread { return p.Threads[0] }
+
+// Run runs the calls of b in the leader.
+func (p *Process) Run(b *Batch) error { return p.Leader().Run(b) }
+
+// Call runs one system call in the leader.
+func (p *Process) Call(nr uintptr, args ...any) (int64, error) {
+	return p.Leader().Call(nr, args...)
+}
+
+// TakeNew returns the tasks that threads of p cloned or forked since the last
+// call, in that order, each held at its first stop. They share p's parasite
+// or hold a copy of it.
+func (p *Process) TakeNew() ([]TID, error) {
+	var all []TID
+	for _, t := range p.Threads {
+		for _, tid := range t.newTasks {
+			if err := awaitFirstStop(tid); err != nil {
+				return nil, err
+			}
+			all = append(all, tid)
+		}
+		t.newTasks = nil
+	}
+	return all, nil
+}
+
+// awaitFirstStop waits for the stop with which a traced child begins.
+func awaitFirstStop(tid TID) error {
+	st, err := waitStop(tid, false)
+	if err != nil {
+		return err
+	}
+	if st.kind == stopGone {
+		return fmt.Errorf("new task %d: %w", tid, ErrGone)
+	}
+	return nil
+}
+
+// AdoptProcess makes a held process of a child that parent forked. id is what
+// clone returned to the parent.
+func AdoptProcess(parent *Process, tid TID, id ID) (*Process, error) {
+	space := *parent.space
+	p := &Process{PID: PID(tid), ID: id, space: &space}
+	_, err := p.AdoptThread(tid, id)
+	return p, err
+}
+
+// AdoptThread adds a held thread that p cloned.
+func (p *Process) AdoptThread(tid TID, id ID) (*Thread, error) {
+	t := &Thread{TID: tid, ID: id, Proc: p, stopped: true}
+	if err := ptraceGetRegs(tid, &t.Regs); err != nil {
+		return nil, goneErr("get registers of", tid, err)
+	}
+	mask, err := ptraceGetSigmask(tid)
+	if err != nil {
+		return nil, goneErr("get signal mask of", tid, err)
+	}
+	t.Mask = mask
+	p.Threads = append(p.Threads, t)
+	return t, nil
+}
+
+// AvoidSignals keeps the parasite from using one of the given set of signals
+// to stop itself: they are about to be queued in the process.
+func (p *Process) AvoidSignals(pending uint64) {
+	p.space.stopSignal = harmlessSignal(pending)
+}
+
+// MovedVDSO tells where the end of the vDSO is after it has been mapped anew,
+// so that Cure finds room there.
+func (p *Process) MovedVDSO(vmas []procfs.VMA) error {
+	slack, err := p.findSlack(vmas)
+	if err != nil {
+		return err
+	}
+	p.space.slack = slack
+	return nil
+}
+
+// BecomeInit makes the process's only thread the init of its pid namespace
+// when it is released: it reaps until no child is left, and writes the wait
+// status of root to statusFD.
+func (p *Process) BecomeInit(root ID, statusFD int) {
+	t := p.Leader()
+	t.Regs = initLoopRegs(t.Regs, p.space.code+initLoopStartOffset, p.space.table(), int(root), statusFD)
+	t.Mask = 0
+}
+
+// Release lets every thread go on and forgets the process.
+func (p *Process) Release() error {
+	var first error
+	for _, t := range p.Threads {
+		if err := t.detach(); err != nil && first == nil {
+			first = goneErr("detach", t.TID, err)
+		}
+	}
+	for _, t := range p.Threads {
+		t.resend()
+	}
+	return first
+}
+
+// KeepOnExit takes back that the tracees die with their tracer.
+func (p *Process) KeepOnExit() error {
+	for _, t := range p.Threads {
+		if err := ptraceSetOptions(t.TID, 0); err != nil {
+			return goneErr("set options of", t.TID, err)
+		}
+	}
+	return nil
+}
+
+// StopGroup puts the process into a job-control stop, in which it stays after
+// Release. Its registers must be final.
+func (p *Process) StopGroup() error {
+	t := p.Leader()
+	if err := unix.Tgkill(int(p.PID), int(t.TID), unix.SIGSTOP); err != nil {
+		return goneErr("stop", t.TID, err)
+	}
+	var deliver syscall.Signal
+	for {
+		if err := ptraceCont(t.TID, deliver); err != nil {
+			return goneErr("stop", t.TID, err)
+		}
+		st, err := waitStop(t.TID, false)
+		switch {
+		case err != nil:
+			return err
+		case st.kind == stopGone:
+			return fmt.Errorf("stop task %d: %w", t.TID, ErrGone)
+		case st.kind == stopGroup || deliver != 0:
+			return nil
+		case st.kind == stopSignal && st.signal == unix.SIGSTOP:
+			deliver = unix.SIGSTOP
+		}
+	}
+}
+
+// Kill ends the process.
+func (p *Process) Kill() error {
+	return unix.Kill(int(p.PID), unix.SIGKILL)
+}

@@ -1,0 +1,226 @@
+package task
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sort"
+
+	"golang.org/x/sys/unix"
+
+	"supervise/internal/procfs"
+)
+
+// The parasite's mapping, from its start:
+//
+//	code    one page, r-x: the parasite and the init loop
+//	room    rw-: stack for a signal handler that runs while the way home pops the frame
+//	frame   the way home
+//	table   rows and their buffers
+const (
+	codeSize            = PageSize
+	signalRoom          = 16 << 10
+	frameRoom           = 256
+	tableRoom           = 64 << 10
+	dataSize            = signalRoom + PageSize + tableRoom
+	parasiteSpan        = codeSize + dataSize
+	initLoopStartOffset = 2048 // of the init loop in the code page
+)
+
+// ParasiteName names the parasite's mapping: /proc/PID/maps shows
+// [anon:supervise], so that a later supervisor finds one that a killed
+// supervisor left.
+const ParasiteName = "supervise"
+
+// space is the parasite's presence in one address space.
+type space struct {
+	code       Addr
+	slack      Addr // end of the vDSO where bootstrap code may stand, 0 once erased
+	stopSignal unix.Signal
+}
+
+func (s *space) data() Addr  { return s.code + codeSize }
+func (s *space) frame() Addr { return s.data() + signalRoom }
+func (s *space) table() Addr { return s.frame() + PageSize }
+
+// bootstrap layout, in the unused end of the vDSO: code, frame, rows.
+const (
+	slackFrame = 256
+	slackRows  = slackFrame + 176
+	slackSize  = slackRows + 3*rowSize
+)
+
+// ErrNoRoom says that there is no place for the bootstrap code.
+var ErrNoRoom = errors.New("no unused bytes at the end of the vDSO for bootstrap code")
+
+// FindHole gives the middle of the largest range that is free in all of the
+// given sorted layouts, far from anything that grows.
+func FindHole(layouts ...[]procfs.VMA) (Addr, error) {
+	const top = 0x7fff_0000_0000
+	type edge struct{ start, end uint64 }
+	var used []edge
+	for _, vmas := range layouts {
+		for i := range vmas {
+			used = append(used, edge{vmas[i].Start, vmas[i].End})
+		}
+	}
+	sort.Slice(used, func(i, j int) bool { return used[i].start < used[j].start })
+	var at, best, low uint64
+	for _, u := range append(used, edge{top, top}) {
+		if start := min(u.start, top); start > low && start-low > best {
+			best, at = start-low, low+(start-low)/2
+		}
+		low = max(low, u.end)
+	}
+	if best < 4*parasiteSpan {
+		return 0, errors.New("address space is full")
+	}
+	return Addr(at &^ (PageSize - 1)), nil
+}
+
+// Infect maps the parasite into the process. vmas is its layout; the mapping
+// goes to hole.
+//
+// Order of events, so that the tracer may die between any two:
+//  1. bootstrap code is written behind the vDSO's image, where nothing jumps;
+//  2. a thread runs it: two mmaps, then home;
+//  3. the parasite's code is written to its page;
+//  4. its first batch names the mapping.
+func (p *Process) Infect(vmas []procfs.VMA, hole Addr) error {
+	leader := p.Threads[0]
+	slack, err := p.findSlack(vmas)
+	if err != nil {
+		return err
+	}
+	s := &space{code: hole, slack: slack}
+	if s.stopSignal, err = p.pickStopSignal(); err != nil {
+		return err
+	}
+	p.space = s
+	rows := []Call{
+		{Nr: unix.SYS_MMAP, args: [6]uint64{uint64(s.code), codeSize, unix.PROT_READ | unix.PROT_EXEC, mapFlags, ^uint64(0), 0}},
+		{Nr: unix.SYS_MMAP, args: [6]uint64{uint64(s.data()), dataSize, unix.PROT_READ | unix.PROT_WRITE, mapFlags, ^uint64(0), 0}},
+	}
+	if err := leader.bootstrap(rows); err != nil {
+		return errors.Join(err, p.eraseSlack())
+	}
+	if err := p.writeCode(); err != nil {
+		return errors.Join(err, p.Cure())
+	}
+	return leader.nameParasite()
+}
+
+const mapFlags = unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_FIXED_NOREPLACE
+
+// pickStopSignal chooses a signal that the program does not catch and that is
+// not pending anywhere in it.
+func (p *Process) pickStopSignal() (unix.Signal, error) {
+	st, err := procfs.ReadStatus(int(p.PID))
+	if err != nil {
+		return 0, goneErr("read status of", TID(p.PID), err)
+	}
+	used := st.SigCgt | st.ShdPnd
+	for _, t := range p.Threads {
+		used |= set(t.Pending)
+	}
+	return harmlessSignal(used), nil
+}
+
+// findSlack finds zero bytes at the end of the vDSO's last page.
+func (p *Process) findSlack(vmas []procfs.VMA) (Addr, error) {
+	for i := range vmas {
+		if vmas[i].Path != "[vdso]" {
+			continue
+		}
+		var page [PageSize]byte
+		last := Addr(vmas[i].End - PageSize)
+		if err := Read(p.PID, page[:], last); err != nil {
+			return 0, err
+		}
+		if at, ok := leftover(page[:]); ok {
+			return last + Addr(at), nil
+		}
+		image := len(bytes.TrimRight(page[:], "\x00"))
+		if at := align16(image + 16); at+slackSize <= PageSize {
+			return last + Addr(at), nil
+		}
+	}
+	return 0, fmt.Errorf("pid %d: %w", p.PID, ErrNoRoom)
+}
+
+// leftover finds bootstrap code that a killed supervisor left behind: it may
+// be written over.
+func leftover(page []byte) (int, bool) {
+	at := bytes.Index(page, parasiteCode)
+	return at, at > 0 && at+slackSize <= PageSize
+}
+
+// bootstrap runs rows from the vDSO's end. Results cannot be stored there.
+func (t *Thread) bootstrap(rows []Call) error {
+	s := t.Proc.space
+	block := make([]byte, slackRows, slackSize)
+	copy(block, parasiteCode)
+	copy(block[slackFrame:], appendFrame(nil, t.Regs, t.Mask))
+	for _, c := range append(rows, t.stopRow()) {
+		block = appendRow(block, c.Nr, c.args)
+	}
+	if err := t.Proc.poke(block, s.slack); err != nil {
+		return err
+	}
+	return t.inject(s.slack, s.slack+slackRows, s.slack+slackFrame, len(rows)+1, false)
+}
+
+// poke writes where the process itself may not.
+func (p *Process) poke(b []byte, at Addr) error {
+	mem, err := OpenMemory(p.PID)
+	if err != nil {
+		return goneErr("open memory of", TID(p.PID), err)
+	}
+	defer mem.Close()
+	return mem.WriteAt(b, at)
+}
+
+// writeCode fills the code page. It fails when the bootstrap's mmap did: the
+// table would not be there either.
+func (p *Process) writeCode() error {
+	page := make([]byte, initLoopStartOffset+len(initLoopCode))
+	copy(page, parasiteCode)
+	copy(page[initLoopStartOffset:], initLoopCode)
+	if err := p.poke(page, p.space.code); err != nil {
+		return fmt.Errorf("map the parasite into pid %d: %w", p.PID, err)
+	}
+	return Write(p.PID, p.space.frame(), binary.LittleEndian.AppendUint64(nil, 0))
+}
+
+func (t *Thread) nameParasite() error {
+	s := t.Proc.space
+	var b Batch
+	b.Add(unix.SYS_PRCTL, unix.PR_SET_VMA, unix.PR_SET_VMA_ANON_NAME, s.code, codeSize, ParasiteName).Optional()
+	b.Add(unix.SYS_PRCTL, unix.PR_SET_VMA, unix.PR_SET_VMA_ANON_NAME, s.data(), dataSize, ParasiteName).Optional()
+	return t.Run(&b)
+}
+
+// Cure unmaps the parasite and erases the bootstrap code. Every thread of the
+// process must have its own registers back, which Run sees to.
+func (p *Process) Cure() error {
+	if p.space == nil {
+		return nil
+	}
+	unmap := Call{Nr: unix.SYS_MUNMAP, args: [6]uint64{uint64(p.space.code), parasiteSpan}}
+	if err := p.Threads[0].bootstrap([]Call{unmap}); err != nil {
+		return err
+	}
+	err := p.eraseSlack()
+	p.space = nil
+	return err
+}
+
+func (p *Process) eraseSlack() error {
+	return p.poke(make([]byte, slackSize), p.space.slack)
+}
+
+// Occupied gives the range that the parasite takes in the process.
+func (p *Process) Occupied() (start, end Addr) {
+	return p.space.code, p.space.code + parasiteSpan
+}

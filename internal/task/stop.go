@@ -1,0 +1,86 @@
+package task
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// stopKind says why a tracee reported.
+type stopKind int
+
+const (
+	stopNone       stopKind = iota // has not reported yet
+	stopGone                       // exited or was killed
+	stopSignal                     // about to take a signal
+	stopTrap                       // answer to PTRACE_INTERRUPT, or a new child's first stop
+	stopGroup                      // stopped by job control
+	stopNewTask                    // forked or cloned; the child is traced too
+	stopSyscall                    // entry or exit of a system call
+	stopOtherEvent                 // exec and the rest
+)
+
+// stop is one decoded report of a tracee (man 2 ptrace, "Stopped states").
+type stop struct {
+	kind   stopKind
+	signal syscall.Signal // of stopSignal and stopGroup
+	status syscall.WaitStatus
+}
+
+// ptraceEventStop is PTRACE_EVENT_STOP, which only seized tracees report.
+const ptraceEventStop = 128
+
+// decodeStop sorts a wait status into its kind, in the one place that looks
+// at its bits. PTRACE_O_TRACESYSGOOD marks system call stops by 0x80.
+func decodeStop(ws syscall.WaitStatus) stop {
+	s := stop{status: ws}
+	if !ws.Stopped() {
+		s.kind = stopGone
+		return s
+	}
+	sig := ws.StopSignal()
+	switch event := int(ws>>16) & 0xff; event {
+	case 0:
+		s.kind, s.signal = stopSignal, sig
+		if sig == syscall.SIGTRAP|0x80 {
+			s.kind = stopSyscall
+		}
+	case ptraceEventStop:
+		s.kind, s.signal = stopGroup, sig
+		if sig == syscall.SIGTRAP {
+			s.kind = stopTrap
+		}
+	case unix.PTRACE_EVENT_FORK, unix.PTRACE_EVENT_VFORK, unix.PTRACE_EVENT_CLONE:
+		s.kind = stopNewTask
+	default:
+		s.kind = stopOtherEvent
+	}
+	return s
+}
+
+// waitStop waits for the next report of one tracee. With nohang it returns
+// stopNone when there is none yet. A task that cannot be waited for any more
+// is gone.
+func waitStop(tid TID, nohang bool) (stop, error) {
+	options := unix.WALL
+	if nohang {
+		options |= unix.WNOHANG
+	}
+	var ws syscall.WaitStatus
+	for {
+		got, err := syscall.Wait4(int(tid), &ws, options, nil)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+			continue
+		case errors.Is(err, syscall.ECHILD):
+			return stop{kind: stopGone}, nil
+		case err != nil:
+			return stop{}, fmt.Errorf("wait4 task %d: %w", tid, err)
+		case got == 0:
+			return stop{kind: stopNone}, nil
+		}
+		return decodeStop(ws), nil
+	}
+}

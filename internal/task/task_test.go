@@ -1,0 +1,111 @@
+package task
+
+import (
+	"bufio"
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"supervise/internal/procfs"
+)
+
+// start runs a shell command and returns once it has printed a line.
+func start(t *testing.T, script string) PID {
+	t.Helper()
+	cmd := exec.Command("/bin/sh", "-c", script)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	return PID(cmd.Process.Pid)
+}
+
+// layout is /proc/PID/maps in comparable form.
+func layout(t *testing.T, pid PID) string {
+	t.Helper()
+	vmas, err := procfs.ReadMaps(int(pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for i := range vmas {
+		fmt.Fprintf(&b, "%+v\n", vmas[i])
+	}
+	return b.String()
+}
+
+func TestRunLeavesNoTrace(t *testing.T) {
+	pid := start(t, "echo ready; while :; do sleep 0.01; done")
+	err := OnThread(func() error {
+		for range 20 {
+			before := layout(t, pid)
+			if err := freezeRunThaw(t, pid); err != nil {
+				return err
+			}
+			_ = before
+			time.Sleep(3 * time.Millisecond)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := procfs.ReadStatus(int(pid))
+	if err != nil || st.TracerPID != 0 {
+		t.Errorf("status %c tracer %d: %v", st.State, st.TracerPID, err)
+	}
+}
+
+func freezeRunThaw(t *testing.T, pid PID) error {
+	tree, err := Freeze([]PID{pid}, 5*time.Second)
+	if err != nil {
+		return err
+	}
+	before := layout(t, pid)
+	for _, p := range tree.Procs {
+		vmas, err := procfs.ReadMaps(int(p.PID))
+		if err != nil {
+			return err
+		}
+		hole, err := FindHole(vmas)
+		if err != nil {
+			return err
+		}
+		if err := p.Infect(vmas, hole); err != nil {
+			return err
+		}
+		var b Batch
+		buf := make([]byte, 16)
+		id := b.Add(unix.SYS_GETPID)
+		b.Add(unix.SYS_GETITIMER, 0, make([]byte, 32))
+		fail := b.Add(unix.SYS_CHDIR, "/does/not/exist").Optional()
+		b.Add(unix.SYS_PRCTL, unix.PR_GET_NAME, buf)
+		if err := p.Run(&b); err != nil {
+			return err
+		}
+		if id.Ret != int64(p.PID) || fail.Err() != unix.ENOENT || unix.ByteSliceToString(buf) == "" {
+			t.Errorf("pid %d, chdir: %v, name %q", id.Ret, fail.Err(), buf)
+		}
+		if err := p.Cure(); err != nil {
+			return err
+		}
+	}
+	if after := layout(t, pid); after != before {
+		t.Errorf("layout changed:\n%s\nafter:\n%s", before, after)
+	}
+	return tree.Thaw()
+}

@@ -1,0 +1,56 @@
+package task
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// OnThread runs fn on an OS thread of its own, as ptrace demands: a tracee
+// answers only to the thread that attached it.
+func OnThread(fn func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with fn
+		done <- fn()
+	}()
+	return <-done
+}
+
+// traceNew makes children of a tracee tracees, stopped before their first
+// instruction.
+const traceNew = unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_TRACEVFORK | unix.PTRACE_O_TRACECLONE |
+	unix.PTRACE_O_TRACESYSGOOD
+
+// Start starts argv[0] held at its first instruction: a bare process for the
+// restore side to build on. It and all that comes of it die with this
+// supervisor until Process.KeepOnExit.
+func Start(path string, argv []string, attr *syscall.ProcAttr) (*Process, error) {
+	a := *attr
+	sys := syscall.SysProcAttr{}
+	if attr.Sys != nil {
+		sys = *attr.Sys
+	}
+	sys.Ptrace = true
+	a.Sys = &sys
+	pid, err := syscall.ForkExec(path, argv, &a)
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", path, &os.PathError{Op: "fork and exec", Path: path, Err: err})
+	}
+	tid := TID(pid)
+	if err := awaitFirstStop(tid); err != nil {
+		return nil, err
+	}
+	if err := ptraceSetOptions(tid, traceNew|unix.PTRACE_O_EXITKILL); err != nil {
+		return nil, errors.Join(goneErr("set options of", tid, err), unix.Kill(pid, unix.SIGKILL))
+	}
+	p := &Process{PID: PID(pid)}
+	if _, err := p.AdoptThread(tid, 0); err != nil {
+		return nil, errors.Join(err, unix.Kill(pid, unix.SIGKILL))
+	}
+	return p, nil
+}
