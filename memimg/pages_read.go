@@ -13,9 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readBuffer is a worker's buffer: one read of the file, never less than the
-// longest extent.
-const readBuffer = maxExtentPages * PageSize
+const (
+	// readBuffer is a worker's buffer, with room for the longest extent.
+	readBuffer = maxExtentPages * PageSize
+
+	// readPiece is the most that is read at once of shorter extents: longer
+	// reads gain little from the disk, and lose much in the cache.
+	readPiece = 512 << 10
+)
 
 // A Sink takes the pages of a space.
 type Sink interface {
@@ -78,7 +83,7 @@ func (im *Image) read(places []place, progress func(int64), use func(job []place
 	})
 	jobs := &jobQueue{places: places}
 	var c crew
-	return c.run(workersFor((total+readBuffer-1)/readBuffer), func() error {
+	return c.run(workersFor((total+readPiece-1)/readPiece), func() error {
 		buf, err := alignedBuffer(int(min(readBuffer, max(total, PageSize))))
 		if err != nil {
 			return err
@@ -163,7 +168,7 @@ func (q *jobQueue) next() []place {
 	n := 1
 	for ; n < len(q.places); n++ {
 		p := q.places[n]
-		if p.Layer != first.Layer || p.Offset > end || p.fileEnd()-first.Offset > readBuffer {
+		if p.Layer != first.Layer || p.Offset > end || p.fileEnd()-first.Offset > readPiece {
 			break
 		}
 		end = max(end, p.fileEnd())
