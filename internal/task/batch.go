@@ -18,15 +18,26 @@ type Call struct {
 	Ret      int64 // what the kernel returned, valid after Run
 	optional bool
 	args     [6]uint64
-	bufs     [6][]byte // argument i points to a copy of bufs[i] when not nil
+	bufs     [6][]byte    // argument i points to a copy of bufs[i] when not nil
+	pointers [6][]Pointer // inside bufs[i]
 }
+
+// Struct is an argument that points to memory with pointers into itself.
+type Struct struct {
+	Bytes    []byte
+	Pointers []Pointer
+}
+
+// Pointer says that the 8 bytes at offset At hold the address of offset To.
+type Pointer struct{ At, To int }
 
 // Add appends system call nr. An argument is
 //
 //   - an integer of any type, or an Addr, PID or TID: passed as it is;
 //   - a string: the call gets a pointer to it, ended by a zero byte;
 //   - a []byte: the call gets a pointer to a copy of it in the tracee, and
-//     what stands there after the call is copied back. nil passes NULL.
+//     what stands there after the call is copied back. nil passes NULL;
+//   - a Struct: the same, with addresses filled in.
 func (b *Batch) Add(nr uintptr, args ...any) *Call {
 	c := &Call{Nr: nr}
 	for i, a := range args {
@@ -45,6 +56,8 @@ func (c *Call) set(i int, arg any) {
 		c.bufs[i] = append([]byte(v), 0)
 	case []byte:
 		c.bufs[i] = v
+	case Struct:
+		c.bufs[i], c.pointers[i] = v.Bytes, v.Pointers
 	default:
 		c.args[i] = integer(v)
 	}
@@ -135,7 +148,11 @@ func encode(calls []*Call, last Call, at Addr) []byte {
 			if len(buf) == 0 {
 				continue
 			}
-			args[i] = uint64(base) + uint64(len(payload))
+			at := uint64(base) + uint64(len(payload))
+			args[i] = at
+			for _, p := range c.pointers[i] {
+				binary.LittleEndian.PutUint64(buf[p.At:], at+uint64(p.To))
+			}
 			payload = append(payload, buf...)
 			payload = append(payload, make([]byte, align16(len(buf))-len(buf))...)
 		}

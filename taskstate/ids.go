@@ -1,0 +1,61 @@
+package taskstate
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"supervise/internal/procfs"
+	"supervise/internal/task"
+)
+
+// captureIDs records the ids as the process's own pid namespace shows them.
+// Parent and TPGID need knowledge of the whole tree: the tracer sets them.
+func captureIDs(c *capture) error {
+	c.rec.ID = c.held.ID
+	c.rec.Group = innermost(c.status.NSpgid)
+	c.rec.Session = innermost(c.status.NSsid)
+	c.rec.TTY = c.stat.TTYNr
+	c.rec.ExitSignal = c.stat.ExitSignal
+	c.rec.Stopped = int(c.held.Stopped)
+	command, err := procfs.Cmdline(int(c.held.PID))
+	c.rec.Command = command
+	return err
+}
+
+func innermost(ids []int) task.ID {
+	if len(ids) == 0 {
+		return 0
+	}
+	return task.ID(ids[len(ids)-1])
+}
+
+// CaptureZombie records a dead process that its parent has not waited for.
+func CaptureZombie(pid task.PID) (Zombie, error) {
+	f, err := ReadFacts(pid)
+	if err != nil {
+		return Zombie{}, err
+	}
+	return Zombie{
+		ID:         innermost(f.Status.NSpid),
+		Group:      innermost(f.Status.NSpgid),
+		Session:    innermost(f.Status.NSsid),
+		Status:     f.Stat.ExitCode,
+		Comm:       f.Stat.Comm,
+		ExitSignal: f.Stat.ExitSignal,
+	}, nil
+}
+
+// Die ends a held bare process so that its parent finds the recorded status.
+func (z *Zombie) Die(held *task.Process) error {
+	var err error
+	if sig := unix.Signal(z.Status & 0x7f); sig != 0 {
+		err = held.Die(sig)
+	} else {
+		err = held.Exit(z.Status >> 8 & 0xff)
+	}
+	if err != nil {
+		return fmt.Errorf("make zombie %d: %w", z.ID, err)
+	}
+	return nil
+}

@@ -1,0 +1,180 @@
+package taskstate
+
+import (
+	"fmt"
+
+	"supervise/internal/procfs"
+	"supervise/internal/task"
+)
+
+// capture is one process being captured. Parts read what can be seen from
+// outside at once, and ask for the rest in a batch that runs in the leader.
+type capture struct {
+	held   *task.Process
+	stat   procfs.Stat
+	status procfs.Status
+	batch  task.Batch
+	later  []func() // what to do with the batch's results
+	rec    *Process
+}
+
+// restore is one process being restored: memory and descriptors are in place.
+type restore struct {
+	held *task.Process
+	rec  *Process
+	self Creds // whose rights the restoring process has
+}
+
+// part is one kind of a process's state.
+type part struct {
+	name    string
+	capture func(*capture) error
+	restore func(*restore) error
+}
+
+// processParts are restored in this order, by the leader, after all threads exist.
+var processParts = []part{
+	{"ids", captureIDs, nil},                                // restored by the skeleton
+	{"attributes", captureAttributes, restoreAttributes},    // cwd and umask; needs no privilege
+	{"limits", captureLimits, restoreLimits},                // before creds: raising may need privilege
+	{"signal actions", captureActions, restoreActions},      // before timers, which would kill otherwise
+	{"interval timers", captureIntervals, restoreIntervals}, // time runs from here
+	{"posix timers", capturePosixTimers, restorePosixTimers},
+	{"pending signals", capturePending, restorePending}, // after timers: theirs come from the queue
+}
+
+// threadParts are restored in this order, by the thread itself.
+var threadParts = []struct {
+	name    string
+	capture func(*threadCapture) error
+	restore func(*threadRestore) error
+}{
+	{"name", captureName, restoreName},
+	{"altstack", captureAltStack, restoreAltStack},
+	{"futexes", captureFutexes, restoreFutexes}, // after memory: rseq is written to
+	{"pending signals", captureThreadPending, restoreThreadPending},
+	{"creds", nil, restoreCreds}, // last: nothing below needs privilege
+	{"registers", captureRegisters, restoreRegisters},
+}
+
+// Status gives what a snapshot also needs of /proc/PID/status and stat.
+type Facts struct {
+	Stat   procfs.Stat
+	Status procfs.Status
+}
+
+// ReadFacts reads a process's stat and status files.
+func ReadFacts(pid task.PID) (Facts, error) {
+	stat, err := procfs.ReadStat(int(pid))
+	if err != nil {
+		return Facts{}, gone(pid, err)
+	}
+	status, err := procfs.ReadStatus(int(pid))
+	if err != nil {
+		return Facts{}, gone(pid, err)
+	}
+	return Facts{stat, status}, nil
+}
+
+func gone(pid task.PID, err error) error {
+	if procfs.Gone(err) {
+		return fmt.Errorf("read state of pid %d: %w", pid, task.ErrGone)
+	}
+	return err
+}
+
+// Capture reads the state of a held and infected process.
+func Capture(held *task.Process, facts Facts) (Process, error) {
+	var rec Process
+	c := &capture{held: held, stat: facts.Stat, status: facts.Status, rec: &rec}
+	for _, p := range processParts {
+		if err := p.capture(c); err != nil {
+			return rec, fmt.Errorf("capture %s of pid %d: %w", p.name, held.PID, err)
+		}
+	}
+	if err := held.Run(&c.batch); err != nil {
+		return rec, fmt.Errorf("capture pid %d: %w", held.PID, err)
+	}
+	for _, fn := range c.later {
+		fn()
+	}
+	for _, t := range held.Threads {
+		th, err := captureThread(t)
+		if err != nil {
+			return rec, fmt.Errorf("capture thread %d of pid %d: %w", t.TID, held.PID, err)
+		}
+		rec.Threads = append(rec.Threads, th)
+	}
+	return rec, nil
+}
+
+// threadCapture is one thread being captured.
+type threadCapture struct {
+	held  *task.Thread
+	batch task.Batch
+	later []func()
+	rec   *Thread
+}
+
+func captureThread(t *task.Thread) (Thread, error) {
+	rec := Thread{ID: t.ID}
+	c := &threadCapture{held: t, rec: &rec}
+	for _, p := range threadParts {
+		if p.capture == nil {
+			continue
+		}
+		if err := p.capture(c); err != nil {
+			return rec, fmt.Errorf("%s: %w", p.name, err)
+		}
+	}
+	if err := t.Run(&c.batch); err != nil {
+		return rec, err
+	}
+	for _, fn := range c.later {
+		fn()
+	}
+	return rec, nil
+}
+
+// threadRestore is one thread being restored.
+type threadRestore struct {
+	held  *task.Thread
+	proc  *Process
+	rec   *Thread
+	self  Creds
+	batch task.Batch
+}
+
+// Restore gives a bare process its state. All threads exist; memory and
+// descriptors are in place. Nothing runs yet.
+func (rec *Process) Restore(held *task.Process, self Creds) error {
+	r := &restore{held: held, rec: rec, self: self}
+	held.AvoidSignals(rec.pendingSet())
+	for _, p := range processParts {
+		if p.restore == nil {
+			continue
+		}
+		if err := p.restore(r); err != nil {
+			return fmt.Errorf("restore %s of pid %d: %w", p.name, rec.ID, err)
+		}
+	}
+	for i, t := range held.Threads {
+		if err := rec.restoreThread(t, &rec.Threads[i], self); err != nil {
+			return fmt.Errorf("restore thread %d of pid %d: %w", rec.Threads[i].ID, rec.ID, err)
+		}
+	}
+	return nil
+}
+
+func (rec *Process) restoreThread(held *task.Thread, th *Thread, self Creds) error {
+	r := &threadRestore{held: held, proc: rec, rec: th, self: self}
+	for _, p := range threadParts[:len(threadParts)-1] {
+		if err := p.restore(r); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+	}
+	if err := held.Run(&r.batch); err != nil {
+		return err
+	}
+	return threadParts[len(threadParts)-1].restore(r)
+}

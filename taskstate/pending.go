@@ -1,0 +1,71 @@
+package taskstate
+
+import (
+	"encoding/hex"
+	"encoding/json"
+
+	"golang.org/x/sys/unix"
+
+	"supervise/internal/task"
+)
+
+// Siginfo is a queued signal, as siginfo_t.
+type Siginfo []byte
+
+// MarshalJSON writes hexadecimal, for inspect.
+func (s Siginfo) MarshalJSON() ([]byte, error) {
+	return json.Marshal(hex.EncodeToString(s))
+}
+
+func (s Siginfo) signal() int { return int(s[0]) }
+
+func records(queue []task.Siginfo) []Siginfo {
+	var recs []Siginfo
+	for i := range queue {
+		recs = append(recs, Siginfo(queue[i][:]))
+	}
+	return recs
+}
+
+func capturePending(c *capture) error {
+	c.rec.Pending = records(c.held.Shared)
+	return nil
+}
+
+func captureThreadPending(c *threadCapture) error {
+	c.rec.Pending = records(c.held.Pending)
+	return nil
+}
+
+// pendingSet is the set of all signals that wait in the process.
+func (rec *Process) pendingSet() uint64 {
+	var set uint64
+	add := func(queue []Siginfo) {
+		for _, s := range queue {
+			set |= 1 << (s.signal() - 1)
+		}
+	}
+	add(rec.Pending)
+	for i := range rec.Threads {
+		add(rec.Threads[i].Pending)
+	}
+	return set
+}
+
+// restorePending queues the signals again, oldest first. A process may send
+// itself any siginfo (Linux kernel/signal.c:do_rt_sigqueueinfo, v6.18). All
+// signals are blocked while it does.
+func restorePending(r *restore) error {
+	var b task.Batch
+	for _, s := range r.rec.Pending {
+		b.Add(unix.SYS_RT_SIGQUEUEINFO, r.rec.ID, s.signal(), []byte(s))
+	}
+	return r.held.Run(&b)
+}
+
+func restoreThreadPending(r *threadRestore) error {
+	for _, s := range r.rec.Pending {
+		r.batch.Add(unix.SYS_RT_TGSIGQUEUEINFO, r.proc.ID, r.rec.ID, s.signal(), []byte(s))
+	}
+	return nil
+}

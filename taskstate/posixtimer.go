@@ -1,0 +1,112 @@
+package taskstate
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"supervise/internal/procfs"
+	"supervise/internal/task"
+)
+
+// PosixTimer is a timer made by timer_create(2), with the time left.
+type PosixTimer struct {
+	ID     int     `cbor:"1,keyasint" json:"id"`
+	Clock  int     `cbor:"2,keyasint" json:"clock"`
+	Signal int     `cbor:"3,keyasint" json:"signal"`
+	Value  uint64  `cbor:"4,keyasint" json:"sigev_value"`
+	Notify int     `cbor:"5,keyasint" json:"notify"` // SIGEV_*
+	Target task.ID `cbor:"6,keyasint,omitempty" json:"tid,omitempty"`
+	Spec   []byte  `cbor:"7,keyasint" json:"itimerspec"`
+}
+
+// sigevent(7) notification kinds (Linux include/uapi/asm-generic/siginfo.h).
+const (
+	sigevSignal   = 0
+	sigevNone     = 1
+	sigevThreadID = 4
+	sigeventSize  = 64
+)
+
+// prTimerCreateRestoreIDs lets timer_create take the id from its third
+// argument (since Linux 6.15).
+const prTimerCreateRestoreIDs = 77
+
+func capturePosixTimers(c *capture) error {
+	timers, err := procfs.ReadTimers(int(c.held.PID))
+	if err != nil {
+		return err
+	}
+	for _, t := range timers {
+		rec := PosixTimer{ID: t.ID, Clock: t.ClockID, Signal: t.Signal, Value: t.SigevValue, Spec: make([]byte, 32)}
+		switch {
+		case t.Notify == "none":
+			rec.Notify = sigevNone
+		case t.NotifyTID:
+			rec.Notify, rec.Target = sigevThreadID, c.threadID(t.Target)
+		}
+		c.batch.Add(unix.SYS_TIMER_GETTIME, t.ID, rec.Spec)
+		c.rec.Timers = append(c.rec.Timers, rec)
+	}
+	return nil
+}
+
+// threadID translates a thread id as /proc shows it to us.
+func (c *capture) threadID(tid int) task.ID {
+	for _, t := range c.held.Threads {
+		if t.TID == task.TID(tid) {
+			return t.ID
+		}
+	}
+	return task.ID(tid)
+}
+
+func restorePosixTimers(r *restore) error {
+	for _, t := range r.rec.Timers {
+		if err := t.create(r.held); err != nil {
+			return fmt.Errorf("timer %d: %w", t.ID, err)
+		}
+		if _, err := r.held.Call(unix.SYS_TIMER_SETTIME, t.ID, 0, t.Spec, 0); err != nil {
+			return fmt.Errorf("timer %d: %w", t.ID, err)
+		}
+	}
+	return nil
+}
+
+// create makes the timer with its old id. Kernels before 6.15 hand out ids in
+// ascending order: timers are made and deleted until the id comes up.
+func (t PosixTimer) create(held *task.Process) error {
+	id := binary.LittleEndian.AppendUint32(nil, uint32(t.ID))
+	var b task.Batch
+	on := b.Add(unix.SYS_PRCTL, prTimerCreateRestoreIDs, 1, 0, 0, 0).Optional()
+	b.Add(unix.SYS_TIMER_CREATE, t.Clock, t.sigevent(), id)
+	b.Add(unix.SYS_PRCTL, prTimerCreateRestoreIDs, 0, 0, 0, 0).Optional()
+	if err := held.Run(&b); err != nil {
+		return err
+	}
+	for {
+		got := int(binary.LittleEndian.Uint32(id))
+		if got == t.ID {
+			return nil
+		}
+		if on.Err() == nil || got > t.ID {
+			return fmt.Errorf("timer_create gave id %d", got)
+		}
+		var next task.Batch
+		next.Add(unix.SYS_TIMER_DELETE, got)
+		next.Add(unix.SYS_TIMER_CREATE, t.Clock, t.sigevent(), id)
+		if err := held.Run(&next); err != nil {
+			return err
+		}
+	}
+}
+
+func (t PosixTimer) sigevent() []byte {
+	b := make([]byte, sigeventSize)
+	binary.LittleEndian.PutUint64(b[0:], t.Value)
+	binary.LittleEndian.PutUint32(b[8:], uint32(t.Signal))
+	binary.LittleEndian.PutUint32(b[12:], uint32(t.Notify))
+	binary.LittleEndian.PutUint32(b[16:], uint32(t.Target))
+	return b
+}

@@ -1,0 +1,59 @@
+package taskstate
+
+import (
+	"supervise/internal/task"
+)
+
+// Process is the record of a live process.
+type Process struct {
+	ID      task.ID `cbor:"1,keyasint" json:"pid"`
+	Parent  task.ID `cbor:"2,keyasint" json:"ppid"` // 0: outside the tree
+	Group   task.ID `cbor:"3,keyasint" json:"pgid"` // 0: outside the tree's pid namespace
+	Session task.ID `cbor:"4,keyasint" json:"sid"`
+	TTY     int     `cbor:"5,keyasint,omitempty" json:"tty,omitempty"` // device number of the controlling terminal
+	TPGID   task.ID `cbor:"6,keyasint,omitempty" json:"tpgid,omitempty"`
+
+	ExitSignal int      `cbor:"7,keyasint" json:"exit_signal"`
+	Stopped    int      `cbor:"8,keyasint,omitempty" json:"stopped,omitempty"` // job-control signal
+	Command    []string `cbor:"9,keyasint" json:"command"`                     // as /proc shows it, for people
+	Cwd        string   `cbor:"10,keyasint" json:"cwd"`
+	Umask      int      `cbor:"11,keyasint" json:"umask"`
+	Dumpable   int      `cbor:"12,keyasint" json:"dumpable"`
+	NoNewPrivs bool     `cbor:"13,keyasint,omitempty" json:"no_new_privs,omitempty"`
+	Subreaper  bool     `cbor:"14,keyasint,omitempty" json:"subreaper,omitempty"`
+
+	Personality uint64       `cbor:"15,keyasint,omitempty" json:"personality,omitempty"`
+	Creds       Creds        `cbor:"16,keyasint" json:"creds"`
+	Limits      []Limit      `cbor:"17,keyasint" json:"limits"`
+	Actions     []Action     `cbor:"18,keyasint" json:"signal_actions"`
+	Pending     []Siginfo    `cbor:"19,keyasint,omitempty" json:"pending,omitempty"`
+	Intervals   []Interval   `cbor:"20,keyasint,omitempty" json:"itimers,omitempty"`
+	Timers      []PosixTimer `cbor:"21,keyasint,omitempty" json:"timers,omitempty"`
+	Threads     []Thread     `cbor:"22,keyasint" json:"threads"` // the leader first
+}
+
+// Thread is the record of a thread.
+type Thread struct {
+	ID        task.ID    `cbor:"1,keyasint" json:"tid"`
+	Name      string     `cbor:"2,keyasint" json:"name"`
+	Registers Registers  `cbor:"3,keyasint" json:"registers"`
+	XState    []byte     `cbor:"4,keyasint" json:"xstate"`
+	Mask      uint64     `cbor:"5,keyasint" json:"signal_mask"`
+	Pending   []Siginfo  `cbor:"6,keyasint,omitempty" json:"pending,omitempty"`
+	AltStack  AltStack   `cbor:"7,keyasint" json:"altstack"`
+	ClearTID  task.Addr  `cbor:"8,keyasint,omitempty" json:"clear_child_tid,omitempty"`
+	Robust    RobustList `cbor:"9,keyasint" json:"robust_list"`
+	Rseq      Rseq       `cbor:"10,keyasint" json:"rseq"`
+}
+
+// Zombie is the record of a process that is dead and not yet waited for.
+type Zombie struct {
+	ID      task.ID `cbor:"1,keyasint" json:"pid"`
+	Parent  task.ID `cbor:"2,keyasint" json:"ppid"`
+	Group   task.ID `cbor:"3,keyasint" json:"pgid"`
+	Session task.ID `cbor:"4,keyasint" json:"sid"`
+	Status  int     `cbor:"5,keyasint" json:"wait_status"`
+	Comm    string  `cbor:"6,keyasint" json:"comm"`
+
+	ExitSignal int `cbor:"7,keyasint" json:"exit_signal"`
+}

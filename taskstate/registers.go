@@ -1,0 +1,53 @@
+package taskstate
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+
+	"supervise/internal/task"
+)
+
+// Registers are the general registers in the kernel's order (struct
+// user_regs_struct), little-endian: already those the thread is to start with
+// in a new process.
+type Registers []byte
+
+// MarshalJSON writes hexadecimal, for inspect.
+func (r Registers) MarshalJSON() ([]byte, error) {
+	return json.Marshal(hex.EncodeToString(r))
+}
+
+// callText is how much code before the program counter is looked at to tell
+// which call was being restarted.
+const callText = 16
+
+func captureRegisters(c *threadCapture) error {
+	text := make([]byte, callText)
+	if err := task.Read(c.held.Proc.PID, text, c.held.Regs.PC()-callText); err != nil {
+		text = nil // nothing before it can be read; the arguments have to do
+	}
+	regs := c.held.Regs.Restarted(text)
+	var b bytes.Buffer
+	if err := binary.Write(&b, binary.LittleEndian, regs); err != nil {
+		return err
+	}
+	c.rec.Registers, c.rec.Mask = b.Bytes(), c.held.Mask
+	state, err := c.held.XState()
+	c.rec.XState = bytes.TrimRight(state, "\x00")
+	return err
+}
+
+func restoreRegisters(r *threadRestore) error {
+	var regs task.Regs
+	if n, err := binary.Decode(r.rec.Registers, binary.LittleEndian, &regs); err != nil || n != len(r.rec.Registers) {
+		return errors.New("register record has the wrong size")
+	}
+	if err := r.held.SetXState(r.rec.XState); err != nil {
+		return err
+	}
+	r.held.Regs, r.held.Mask = regs, r.rec.Mask
+	return nil
+}
