@@ -57,7 +57,21 @@ func cleanManifest(m Manifest) (clean Manifest, err error) {
 		return clean, err
 	}
 	err = json.Unmarshal(b, &clean)
+	clean.fillEmpty()
 	return clean, err
+}
+
+// fillEmpty makes every slice of m one that JSON writes as [], not null.
+func (m *Manifest) fillEmpty() {
+	if m.Phases == nil {
+		m.Phases = []Phase{}
+	}
+	if m.Layers == nil {
+		m.Layers = []Layer{}
+	}
+	if m.Summary.Command == nil {
+		m.Summary.Command = []string{}
+	}
 }
 
 // manifestID is the identity of the image: half of the SHA-256 of its manifest
@@ -75,15 +89,7 @@ func manifestID(m Manifest) (string, error) {
 // manifestBody is the file of m up to the seal.
 func manifestBody(m Manifest) ([]byte, error) {
 	m.Sum = ""
-	if m.Phases == nil {
-		m.Phases = []Phase{}
-	}
-	if m.Layers == nil {
-		m.Layers = []Layer{}
-	}
-	if m.Summary.Command == nil {
-		m.Summary.Command = []string{}
-	}
+	m.fillEmpty()
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false)

@@ -44,14 +44,10 @@ func (w *Writer) WritePages(dumps []Dump, progress func(bytes int64)) error {
 	if w.done || w.failed != nil {
 		return fmt.Errorf("%s: no more pages after commit, abort or an error", w.dir)
 	}
-	var total uint64
-	for _, d := range dumps {
-		for _, r := range d.Ranges {
-			if err := r.check(); err != nil {
-				return fmt.Errorf("space %d: %w", d.Space, err)
-			}
-			total += r.Len()
-		}
+	total, err := countBytes(dumps)
+	if err != nil {
+		w.failed = err
+		return err
 	}
 	if total == 0 {
 		return nil
@@ -63,6 +59,20 @@ func (w *Writer) WritePages(dumps []Dump, progress func(bytes int64)) error {
 		return w.work(cut, &c, progress)
 	})
 	return w.failed
+}
+
+// countBytes adds up the ranges of all dumps, and refuses those that no memory
+// can have.
+func countBytes(dumps []Dump) (total uint64, err error) {
+	for _, d := range dumps {
+		for _, r := range d.Ranges {
+			if err := r.check(); err != nil {
+				return 0, fmt.Errorf("space %d: %w", d.Space, err)
+			}
+			total += r.Len()
+		}
+	}
+	return total, nil
 }
 
 // reserve asks for room for n more bytes of pages, so that workers write inside
