@@ -52,7 +52,10 @@ func (w *Writer) WritePages(dumps []Dump, progress func(bytes int64)) error {
 	if total == 0 {
 		return nil
 	}
-	w.reserve(int64(total))
+	if err := w.reserve(int64(total)); err != nil {
+		w.failed = err
+		return err
+	}
 	cut := &cutter{dumps: dumps}
 	var c crew
 	w.failed = c.run(workersFor((total+writeBuffer-1)/writeBuffer), func() error {
@@ -75,14 +78,25 @@ func countBytes(dumps []Dump) (total uint64, err error) {
 	return total, nil
 }
 
-// reserve asks for room for n more bytes of pages, so that workers write inside
+// reserve takes room for n more bytes of pages, so that workers write inside
 // the file: ext4 lets only one at a time extend it (Linux
 // fs/ext4/file.c:ext4_dio_write_checks, v6.12), which costs a quarter of the
-// throughput. No room is no error yet: zero pages take none.
-func (w *Writer) reserve(n int64) {
-	if unix.Fallocate(int(w.pages.Fd()), 0, w.next.Load(), n) == nil {
-		w.size = max(w.size, w.next.Load()+n)
+// throughput. What is not used is given back before anything else is written.
+//
+// No room is no error yet, since zero pages take none. Then the file is left as
+// it was, for the kernel keeps what it found before the disk was full (man 2
+// fallocate), and nobody else could write.
+func (w *Writer) reserve(n int64) error {
+	var disk unix.Statfs_t
+	fd := int(w.pages.Fd())
+	if unix.Fstatfs(fd, &disk) != nil || uint64(n)/uint64(disk.Bsize) >= disk.Bavail {
+		return nil
 	}
+	if unix.Fallocate(fd, 0, w.next.Load(), n) != nil {
+		return w.pages.Truncate(w.size)
+	}
+	w.size = max(w.size, w.next.Load()+n)
+	return nil
 }
 
 // work is one worker's: gather pages from the dumps, and store them.
