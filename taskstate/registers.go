@@ -51,3 +51,16 @@ func restoreRegisters(r *threadRestore) error {
 	r.held.Regs, r.held.Mask = regs, r.rec.Mask
 	return nil
 }
+
+// XFeatures are the components of the extended state that are in use: XSTATE_BV
+// of the XSAVE header (Intel SDM volume 1, section 13.4.2).
+func (rec *Process) XFeatures() uint64 {
+	const header = 512
+	var used uint64
+	for i := range rec.Threads {
+		if x := rec.Threads[i].XState; len(x) >= header+8 {
+			used |= binary.LittleEndian.Uint64(x[header:])
+		}
+	}
+	return used
+}

@@ -4,6 +4,7 @@ package tracer
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"supervise/internal/task"
@@ -13,14 +14,18 @@ import (
 
 // Options say what to take a snapshot of, and where to.
 type Options struct {
-	Roots    []task.PID          // Roots[0] is the tree's root; more are orphans that belong to it
-	Image    string              // directory to make; new or empty
-	Name     string              // of the job, for the manifest
-	Stop     bool                // end the tree once the snapshot is committed
-	Patience time.Duration       // how long to try to freeze; 0 means 10 s
-	Hook     plugins.Hook        // may be nil
-	Progress func(done, total int64) // bytes of memory written; may be nil
+	Roots    []task.PID              // Roots[0] is the tree's root; more are orphans that belong to it
+	Image    string                  // directory to make; new or empty
+	Name     string                  // of the job, for the manifest
+	Program  string                  // our own version, for the manifest
+	Stop     bool                    // end the tree once the snapshot is committed
+	Patience time.Duration           // how long to try to freeze; 0 means 10 s
+	Hook     plugins.Hook            // may be nil
+	Progress func(done, total int64) // bytes of memory looked at; may be nil
 }
+
+// defaultPatience is how long a freeze may take unless told otherwise.
+const defaultPatience = 10 * time.Second
 
 // Result describes a committed snapshot.
 type Result struct {
@@ -38,8 +43,113 @@ type StateError struct {
 func (e *StateError) Error() string { return e.Err.Error() }
 func (e *StateError) Unwrap() error { return e.Err }
 
+// stage is one step of a snapshot. It begins with its phase's event.
+type stage struct {
+	phase plugins.Phase
+	run   func(*snapshot) error
+}
+
+// stages in order. After the last that needs the tree frozen comes thaw;
+// what follows happens while the tree runs again.
+var stages = []stage{
+	{plugins.Discover, (*snapshot).create}, // an image that cannot be written disturbs nobody
+	{plugins.Freeze, (*snapshot).freeze},   // from here on nothing in the tree moves
+	{plugins.Survey, (*snapshot).survey},   // from outside; everything unsupported is known after it
+	{plugins.Capture, (*snapshot).capture}, // by calls inside; the parasite is there until thaw
+	{plugins.Memory, (*snapshot).memory},   // pages go to the image
+	{plugins.Thaw, (*snapshot).thaw},
+	{plugins.Commit, (*snapshot).commit}, // synced, and a snapshot by one rename
+}
+
 // Checkpoint takes one snapshot. On error no snapshot exists, and the tree
 // runs on as it was (a *StateError says so).
 func Checkpoint(o Options) (*Result, error) {
-	return nil, errors.New("not built yet")
+	if o.Patience == 0 {
+		o.Patience = defaultPatience
+	}
+	s := &snapshot{opts: o}
+	err := task.OnThread(func() error {
+		if err := s.run(); err != nil {
+			return errors.Join(err, s.giveUp())
+		}
+		return s.end()
+	})
+	s.objects.Close()
+	if err != nil {
+		return nil, s.describe(err)
+	}
+	return &Result{Manifest: s.manifest, Pause: s.pause()}, nil
+}
+
+func (s *snapshot) run() error {
+	for _, st := range stages {
+		if s.opts.Hook != nil {
+			if err := s.opts.Hook(st.phase); err != nil {
+				return err
+			}
+		}
+		s.timeline.Begin(string(st.phase))
+		if err := st.run(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// create makes the image directory.
+func (s *snapshot) create() error {
+	w, err := memimg.Create(s.opts.Image)
+	s.image = w
+	return err
+}
+
+func (s *snapshot) freeze() error {
+	tree, err := task.Freeze(s.opts.Roots, s.opts.Patience)
+	s.tree = tree
+	return err
+}
+
+// thaw lets the tree go on, unless it is to end with this snapshot: then it
+// waits for the commit.
+func (s *snapshot) thaw() error {
+	if s.opts.Stop {
+		return nil
+	}
+	tree := s.tree
+	s.tree = nil
+	return tree.Thaw()
+}
+
+// end ends the tree, if that was asked for.
+func (s *snapshot) end() error {
+	if s.tree == nil {
+		return nil
+	}
+	return s.tree.Kill()
+}
+
+// giveUp takes back what a failed snapshot has done.
+func (s *snapshot) giveUp() error {
+	var errs []error
+	if s.tree != nil {
+		errs = append(errs, s.tree.Thaw())
+		s.tree = nil
+	}
+	if s.image != nil {
+		errs = append(errs, s.image.Abort())
+	}
+	return errors.Join(errs...)
+}
+
+// describe adds what has become of the tree to an error.
+func (s *snapshot) describe(err error) error {
+	root := s.opts.Roots[0]
+	state := "left running"
+	if !root.Alive() {
+		state = "gone"
+		if !errors.Is(err, task.ErrGone) {
+			err = fmt.Errorf("%w (%w)", err, task.ErrGone)
+		}
+	}
+	return &StateError{PID: root, State: state, Err: err}
 }

@@ -49,9 +49,11 @@ func (t *Thread) resumeToDeath(sig unix.Signal) error {
 }
 
 func (t *Thread) awaitDeath() error {
-	st, err := waitStop(t.TID, false)
-	if err == nil && st.kind != stopGone {
-		err = fmt.Errorf("task %d did not die", t.TID)
+	for range 100 { // a stop may have been reported before the death
+		st, err := waitStop(t.TID, false)
+		if err != nil || st.kind == stopGone {
+			return err
+		}
 	}
-	return err
+	return fmt.Errorf("task %d did not die", t.TID)
 }

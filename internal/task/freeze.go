@@ -86,6 +86,23 @@ func (tree *Tree) Thaw() error {
 	return ignoreGone(errors.Join(errs...))
 }
 
+// Kill ends every process of the tree and waits until all are dead.
+func (tree *Tree) Kill() error {
+	for _, p := range tree.Procs {
+		if err := p.Kill(); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return goneErr("kill", TID(p.PID), err)
+		}
+	}
+	for _, p := range tree.Procs {
+		for _, t := range slices.Backward(p.Threads) {
+			if err := t.awaitDeath(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // ignoreGone drops the error of tasks that died while held: there is nothing
 // left to give back.
 func ignoreGone(err error) error {

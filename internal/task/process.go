@@ -167,3 +167,9 @@ func (p *Process) StopGroup() error {
 func (p *Process) Kill() error {
 	return unix.Kill(int(p.PID), unix.SIGKILL)
 }
+
+// Alive tells whether the process exists and has not become a zombie.
+func (pid PID) Alive() bool {
+	st, err := procfs.ReadStat(int(pid))
+	return err == nil && st.State != 'Z' && st.State != 'X'
+}

@@ -1,0 +1,79 @@
+// Package memstate holds what belongs to address spaces: mappings, the pages
+// in them, the kernel's notes on an address space (break, arguments, auxv,
+// exe link), and memory objects that several processes, or a mapping and a
+// descriptor, share.
+//
+// Pages themselves go straight between the image and the tree (memimg.Source
+// and memimg.Sink); a record only says where they belong.
+package memstate
+
+import (
+	"strings"
+
+	"supervise/internal/procfs"
+	"supervise/internal/task"
+)
+
+// Space is the record of one address space.
+type Space struct {
+	ID     uint32  `cbor:"1,keyasint" json:"space"` // of its pages in the image
+	VMAs   []VMA   `cbor:"2,keyasint" json:"mappings"`
+	Guards []Range `cbor:"3,keyasint,omitempty" json:"guards,omitempty"` // MADV_GUARD_INSTALL
+	VDSO   Range   `cbor:"4,keyasint" json:"vdso"`                       // [vvar] to the end of [vdso]
+	MM     MM      `cbor:"5,keyasint" json:"mm"`
+}
+
+// Range is a range of addresses.
+type Range struct {
+	Start task.Addr `cbor:"1,keyasint" json:"start"`
+	End   task.Addr `cbor:"2,keyasint" json:"end"`
+}
+
+// VMAKind says what is behind a mapping.
+type VMAKind uint8
+
+// Kinds of mappings. The numbers are in images.
+const (
+	Anonymous VMAKind = 1 // private memory without a file
+	File      VMAKind = 2 // a file, by path
+	Shared    VMAKind = 3 // an Object of the image
+)
+
+// VMA is the record of one mapping.
+type VMA struct {
+	Start  task.Addr `cbor:"1,keyasint" json:"start"`
+	End    task.Addr `cbor:"2,keyasint" json:"end"`
+	Prot   int       `cbor:"3,keyasint" json:"prot"`
+	Kind   VMAKind   `cbor:"4,keyasint" json:"kind"`
+	Shared bool      `cbor:"5,keyasint,omitempty" json:"shared,omitempty"`
+	Offset uint64    `cbor:"6,keyasint,omitempty" json:"offset,omitempty"`
+	Path   string    `cbor:"7,keyasint,omitempty" json:"path,omitempty"`
+	Object uint32    `cbor:"8,keyasint,omitempty" json:"object,omitempty"`
+	Flags  []string  `cbor:"9,keyasint,omitempty" json:"flags,omitempty"`      // VmFlags that a restart sets again
+	Name   string    `cbor:"10,keyasint,omitempty" json:"name,omitempty"`      // PR_SET_VMA_ANON_NAME
+	File   *FileID   `cbor:"11,keyasint,omitempty" json:"file,omitempty"`      // of a private file mapping
+	Write  bool      `cbor:"12,keyasint,omitempty" json:"may_write,omitempty"` // shared file: opened for writing
+}
+
+// Len is the size in bytes.
+func (v *VMA) Len() uint64 { return uint64(v.End - v.Start) }
+
+func (v *VMA) has(flag string) bool {
+	for _, f := range v.Flags {
+		if f == flag {
+			return true
+		}
+	}
+	return false
+}
+
+// ours tells whether a mapping is a parasite that a killed supervisor left.
+func ours(v *procfs.VMA) bool {
+	name, ok := v.AnonName()
+	return ok && name == task.ParasiteName
+}
+
+// vdsoGroup tells whether the kernel maps v together with the vDSO.
+func vdsoGroup(v *procfs.VMA) bool {
+	return v.Path == "[vdso]" || strings.HasPrefix(v.Path, "[vvar")
+}

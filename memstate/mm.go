@@ -1,0 +1,106 @@
+package memstate
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"supervise/internal/procfs"
+	"supervise/internal/task"
+)
+
+// MM is what the kernel notes about an address space: struct prctl_mm_map
+// (man 2 prctl, PR_SET_MM_MAP), and the link /proc/PID/exe.
+type MM struct {
+	StartCode  task.Addr `cbor:"1,keyasint" json:"start_code"`
+	EndCode    task.Addr `cbor:"2,keyasint" json:"end_code"`
+	StartData  task.Addr `cbor:"3,keyasint" json:"start_data"`
+	EndData    task.Addr `cbor:"4,keyasint" json:"end_data"`
+	StartBrk   task.Addr `cbor:"5,keyasint" json:"start_brk"`
+	Brk        task.Addr `cbor:"6,keyasint" json:"brk"`
+	StartStack task.Addr `cbor:"7,keyasint" json:"start_stack"`
+	ArgStart   task.Addr `cbor:"8,keyasint" json:"arg_start"`
+	ArgEnd     task.Addr `cbor:"9,keyasint" json:"arg_end"`
+	EnvStart   task.Addr `cbor:"10,keyasint" json:"env_start"`
+	EnvEnd     task.Addr `cbor:"11,keyasint" json:"env_end"`
+	Auxv       []byte    `cbor:"12,keyasint" json:"auxv"`
+	Exe        string    `cbor:"13,keyasint" json:"exe"`
+	ExeID      FileID    `cbor:"14,keyasint" json:"exe_id"`
+}
+
+// CaptureMM reads the notes on the address space of a held and infected process.
+func CaptureMM(p *task.Process, stat procfs.Stat) (MM, error) {
+	m := MM{
+		StartCode: task.Addr(stat.StartCode), EndCode: task.Addr(stat.EndCode),
+		StartData: task.Addr(stat.StartData), EndData: task.Addr(stat.EndData),
+		StartBrk: task.Addr(stat.StartBrk), StartStack: task.Addr(stat.StartStack),
+		ArgStart: task.Addr(stat.ArgStart), ArgEnd: task.Addr(stat.ArgEnd),
+		EnvStart: task.Addr(stat.EnvStart), EnvEnd: task.Addr(stat.EnvEnd),
+	}
+	brk, err := p.Call(unix.SYS_BRK, 0)
+	if err != nil {
+		return m, err
+	}
+	m.Brk = task.Addr(brk)
+	if m.Auxv, err = procfs.ReadAuxv(int(p.PID)); err != nil {
+		return m, err
+	}
+	if m.Exe, err = procfs.Exe(int(p.PID)); err != nil {
+		return m, err
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(fmt.Sprintf("/proc/%d/exe", p.PID), &st); err != nil {
+		return m, fmt.Errorf("exe of pid %d: %w", p.PID, err)
+	}
+	m.ExeID = fileID(&st)
+	return m, nil
+}
+
+// ExeProblem says why the program's file could not be found again at a
+// restart, or nothing.
+func ExeProblem(pid task.PID) string {
+	exe, err := procfs.Exe(int(pid))
+	if err != nil {
+		return err.Error()
+	}
+	if strings.HasSuffix(exe, " (deleted)") {
+		return "its program has been deleted or replaced"
+	}
+	return ""
+}
+
+// mmMapSize is sizeof(struct prctl_mm_map).
+const mmMapSize = 104
+
+// Restore sets the notes again. The mappings must be in place, and none of
+// the old program left, or the kernel refuses the exe link with EBUSY.
+func (m *MM) Restore(p *task.Process) error {
+	fd, err := p.Call(unix.SYS_OPEN, m.Exe, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("exe %s: %w", m.Exe, err)
+	}
+	var b task.Batch
+	b.Add(unix.SYS_PRCTL, unix.PR_SET_MM, unix.PR_SET_MM_MAP, m.encode(int(fd)), mmMapSize, 0)
+	b.Add(unix.SYS_CLOSE, fd)
+	return p.Run(&b)
+}
+
+func (m *MM) encode(exe int) task.Struct {
+	var b []byte
+	for _, a := range []task.Addr{
+		m.StartCode, m.EndCode, m.StartData, m.EndData, m.StartBrk, m.Brk,
+		m.StartStack, m.ArgStart, m.ArgEnd, m.EnvStart, m.EnvEnd,
+	} {
+		b = binary.LittleEndian.AppendUint64(b, uint64(a))
+	}
+	auxv := len(b)
+	b = binary.LittleEndian.AppendUint64(b, 0)
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(m.Auxv)))
+	b = binary.LittleEndian.AppendUint32(b, uint32(exe))
+	return task.Struct{
+		Bytes:    append(b, m.Auxv...),
+		Pointers: []task.Pointer{{At: auxv, To: mmMapSize}},
+	}
+}

@@ -1,0 +1,200 @@
+package memstate
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"supervise/internal/task"
+	"supervise/memimg"
+)
+
+// ObjectRestorer makes the memory objects of a tree anew in the builder, from
+// which every process inherits them: as descriptors, or, for shared anonymous
+// memory, as master mappings that are duplicated into place by mremap(2)
+// with an old size of 0.
+type ObjectRestorer struct {
+	objects []Object
+	masters map[uint32]task.Addr
+	fds     map[uint32]int
+	base    task.Addr // of all master mappings
+	end     task.Addr
+}
+
+// NewObjectRestorer plans the objects. Master mappings go to free addresses
+// from base up.
+func NewObjectRestorer(objects []Object, base task.Addr) *ObjectRestorer {
+	r := &ObjectRestorer{
+		objects: objects, base: base, end: base,
+		masters: map[uint32]task.Addr{}, fds: map[uint32]int{},
+	}
+	for i := range objects {
+		if o := &objects[i]; o.Kind == SharedAnonymous {
+			r.masters[o.ID] = r.end
+			r.end += task.Addr(pageUp(uint64(o.Size)))
+		}
+	}
+	return r
+}
+
+// FD is the number under which the builder and its descendants have an object.
+func (r *ObjectRestorer) FD(id uint32) int { return r.fds[id] }
+
+// Create makes the objects, empty. reserve hands out descriptor numbers.
+func (r *ObjectRestorer) Create(builder *task.Process, reserve func() int) error {
+	for i := range r.objects {
+		o := &r.objects[i]
+		var err error
+		if o.Kind == SharedAnonymous {
+			err = r.createMaster(builder, o)
+		} else {
+			err = r.createFile(builder, o, reserve())
+		}
+		if err != nil {
+			return fmt.Errorf("memory object %s: %w", o.Name, err)
+		}
+	}
+	return nil
+}
+
+func (r *ObjectRestorer) createMaster(builder *task.Process, o *Object) error {
+	_, err := builder.Call(unix.SYS_MMAP, r.masters[o.ID], pageUp(uint64(o.Size)), unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_SHARED|unix.MAP_ANONYMOUS|unix.MAP_FIXED_NOREPLACE|unix.MAP_NORESERVE, -1, 0)
+	return err
+}
+
+func (r *ObjectRestorer) createFile(builder *task.Process, o *Object, number int) error {
+	fd, err := o.open(builder)
+	if err != nil {
+		return err
+	}
+	var b task.Batch
+	b.Add(unix.SYS_DUP3, fd, number, unix.O_CLOEXEC)
+	b.Add(unix.SYS_CLOSE, fd)
+	b.Add(unix.SYS_FTRUNCATE, number, o.Size)
+	r.fds[o.ID] = number
+	return builder.Run(&b)
+}
+
+func (o *Object) open(builder *task.Process) (int64, error) {
+	if o.Kind == Memfd {
+		return builder.Call(unix.SYS_MEMFD_CREATE, o.Name, unix.MFD_ALLOW_SEALING|unix.MFD_CLOEXEC)
+	}
+	fd, err := o.openUnlinked(builder, o.Name)
+	if err != nil {
+		// Its directory is gone, or the name is taken again: any place will do.
+		return o.openUnlinked(builder, fmt.Sprintf("/tmp/%s.%d", filepath.Base(o.Name), builder.PID))
+	}
+	return fd, nil
+}
+
+func (o *Object) openUnlinked(builder *task.Process, path string) (int64, error) {
+	var b task.Batch
+	fd := b.Add(unix.SYS_OPEN, path, unix.O_CREAT|unix.O_EXCL|unix.O_RDWR|unix.O_CLOEXEC, 0o600).Optional()
+	if err := builder.Run(&b); err != nil {
+		return 0, err
+	}
+	if err := fd.Err(); err != nil {
+		return 0, fmt.Errorf("create %s: %w", path, err)
+	}
+	var rest task.Batch
+	rest.Add(unix.SYS_UNLINK, path)
+	rest.Add(unix.SYS_FCHMOD, fd.Ret, o.Mode)
+	return fd.Ret, builder.Run(&rest)
+}
+
+// Fill fills the objects with their content.
+func (r *ObjectRestorer) Fill(builder *task.Process, im *memimg.Image, progress func(int64)) error {
+	pidfd, err := unix.PidfdOpen(int(builder.PID), 0)
+	if err != nil {
+		return fmt.Errorf("pidfd_open %d: %w", builder.PID, err)
+	}
+	defer unix.Close(pidfd)
+	var fills []memimg.Fill
+	for i := range r.objects {
+		o := &r.objects[i]
+		if o.Kind == SharedAnonymous {
+			fills = append(fills, memimg.Fill{Space: o.Space, Sink: offsetSink{Sink(builder.PID), uint64(r.masters[o.ID])}})
+			continue
+		}
+		fd, err := unix.PidfdGetfd(pidfd, r.fds[o.ID], 0)
+		if err != nil {
+			return fmt.Errorf("pidfd_getfd %d of %d: %w", r.fds[o.ID], builder.PID, err)
+		}
+		defer unix.Close(fd)
+		fills = append(fills, memimg.Fill{Space: o.Space, Sink: fileSink{fd, o.Size}})
+	}
+	if err := im.ReadPages(fills, progress); err != nil {
+		return err
+	}
+	return r.seal(builder)
+}
+
+// seal adds seals once the content is there (man 2 fcntl, F_ADD_SEALS).
+func (r *ObjectRestorer) seal(builder *task.Process) error {
+	var b task.Batch
+	for i := range r.objects {
+		if o := &r.objects[i]; o.Kind == Memfd {
+			b.Add(unix.SYS_FCNTL, r.fds[o.ID], unix.F_ADD_SEALS, o.Seals&^unix.F_SEAL_FUTURE_WRITE)
+		}
+	}
+	return builder.Run(&b)
+}
+
+// SealLate adds the seals that forbid new mappings, after those were made.
+func (r *ObjectRestorer) SealLate(builder *task.Process) error {
+	var b task.Batch
+	for i := range r.objects {
+		if o := &r.objects[i]; o.Kind == Memfd && o.Seals&unix.F_SEAL_FUTURE_WRITE != 0 {
+			b.Add(unix.SYS_FCNTL, r.fds[o.ID], unix.F_ADD_SEALS, o.Seals)
+		}
+	}
+	return builder.Run(&b)
+}
+
+// addMap maps a part of an object into a process.
+func (r *ObjectRestorer) addMap(b *task.Batch, v *VMA) {
+	master, anonymous := r.masters[v.Object]
+	if !anonymous {
+		v.addMmap(b, r.fds[v.Object], v.Offset)
+		return
+	}
+	b.Add(unix.SYS_MREMAP, master+task.Addr(v.Offset), 0, v.Len(), unix.MREMAP_MAYMOVE|unix.MREMAP_FIXED, v.Start)
+	b.Add(unix.SYS_MPROTECT, v.Start, v.Len(), v.Prot)
+}
+
+// addUnmap removes the master mappings from a process.
+func (r *ObjectRestorer) addUnmap(b *task.Batch) {
+	if r.end > r.base {
+		b.Add(unix.SYS_MUNMAP, r.base, r.end-r.base)
+	}
+}
+
+// offsetSink puts an object's pages into its master mapping.
+type offsetSink struct {
+	memimg.Sink
+	base uint64
+}
+
+func (s offsetSink) WritePages(addr uint64, data []byte) error {
+	return s.Sink.WritePages(s.base+addr, data)
+}
+
+// fileSink writes an object's pages to a descriptor, up to the object's size.
+type fileSink struct {
+	fd   int
+	size int64
+}
+
+func (s fileSink) WritePages(addr uint64, data []byte) error {
+	data = data[:min(int64(len(data)), s.size-int64(addr))]
+	for off := int64(addr); len(data) > 0; {
+		n, err := unix.Pwrite(s.fd, data, off)
+		if err != nil {
+			return fmt.Errorf("write: %w", err)
+		}
+		data, off = data[n:], off+int64(n)
+	}
+	return nil
+}

@@ -1,0 +1,151 @@
+package memstate
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"supervise/internal/task"
+	"supervise/memimg"
+)
+
+// Map makes every mapping of the space in a bare process, empty as yet.
+// Files are opened by path, once each.
+func (s *Space) Map(p *task.Process, objects *ObjectRestorer) error {
+	if err := s.mapVDSO(p); err != nil {
+		return err
+	}
+	files, err := s.openFiles(p)
+	if err != nil {
+		return err
+	}
+	var b task.Batch
+	for i := range s.VMAs {
+		v := &s.VMAs[i]
+		switch v.Kind {
+		case Anonymous:
+			v.addMmap(&b, -1, 0)
+		case File:
+			v.addMmap(&b, files[v.openKey()], v.Offset)
+		case Shared:
+			objects.addMap(&b, v)
+		}
+		v.addAdvice(&b)
+	}
+	for _, fd := range files {
+		b.Add(unix.SYS_CLOSE, fd)
+	}
+	objects.addUnmap(&b)
+	if err := p.Run(&b); err != nil {
+		return fmt.Errorf("map memory: %w", err)
+	}
+	return nil
+}
+
+// Dump says which of the image's pages belong to the process, and where.
+func (s *Space) Fill(p *task.Process) memimg.Fill {
+	return memimg.Fill{Space: s.ID, Sink: Sink(p.PID)}
+}
+
+// Finish does what must wait until the pages are in place.
+func (s *Space) Finish(p *task.Process) error {
+	var b task.Batch
+	for _, g := range s.Guards {
+		b.Add(unix.SYS_MADVISE, g.Start, g.End-g.Start, madvGuardInstall)
+	}
+	for i := range s.VMAs {
+		if v := &s.VMAs[i]; v.has("lo") {
+			b.Add(unix.SYS_MLOCK2, v.Start, v.Len(), v.has("lf"))
+		}
+	}
+	if err := p.Run(&b); err != nil {
+		return fmt.Errorf("lock memory: %w", err)
+	}
+	return s.MM.Restore(p)
+}
+
+// openKey tells apart descriptors that mappings need.
+type openKey struct {
+	path  string
+	write bool
+}
+
+// openKey: a shared mapping of a file that may be written to needs a
+// descriptor open for writing, even while it is read-only (man 2 mmap, EACCES).
+func (v *VMA) openKey() openKey { return openKey{v.Path, v.Shared && v.Write} }
+
+func (s *Space) openFiles(p *task.Process) (map[openKey]int, error) {
+	var b task.Batch
+	calls := map[openKey]*task.Call{}
+	for i := range s.VMAs {
+		v := &s.VMAs[i]
+		key := v.openKey()
+		if v.Kind != File || calls[key] != nil {
+			continue
+		}
+		mode := unix.O_RDONLY
+		if key.write {
+			mode = unix.O_RDWR
+		}
+		calls[key] = b.Add(unix.SYS_OPEN, v.Path, mode|unix.O_CLOEXEC, 0).Optional()
+	}
+	if err := p.Run(&b); err != nil {
+		return nil, err
+	}
+	files := map[openKey]int{}
+	for key, c := range calls {
+		if err := c.Err(); err != nil {
+			return nil, fmt.Errorf("open mapped file %s: %w", key.path, err)
+		}
+		files[key] = int(c.Ret)
+	}
+	return files, nil
+}
+
+func (v *VMA) addMmap(b *task.Batch, fd int, offset uint64) {
+	flags := unix.MAP_FIXED_NOREPLACE
+	if v.Shared {
+		flags |= unix.MAP_SHARED
+	} else {
+		flags |= unix.MAP_PRIVATE
+	}
+	if v.Kind == Anonymous {
+		flags |= unix.MAP_ANONYMOUS
+	}
+	if v.has("gd") {
+		flags |= unix.MAP_GROWSDOWN
+	}
+	if v.has("nr") {
+		flags |= unix.MAP_NORESERVE
+	}
+	b.Add(unix.SYS_MMAP, v.Start, v.Len(), v.Prot, flags, fd, offset)
+}
+
+// advice maps flags of a mapping to the madvise(2) that sets them.
+var advice = []struct {
+	flag   string
+	advice int
+}{
+	{"hg", unix.MADV_HUGEPAGE}, // before the pages are filled in
+	{"nh", unix.MADV_NOHUGEPAGE},
+	{"dc", unix.MADV_DONTFORK},
+	{"wf", unix.MADV_WIPEONFORK},
+	{"dd", unix.MADV_DONTDUMP},
+	{"mg", unix.MADV_MERGEABLE},
+	{"sr", unix.MADV_SEQUENTIAL},
+	{"rr", unix.MADV_RANDOM},
+}
+
+// madvGuardInstall is MADV_GUARD_INSTALL (since Linux 6.13).
+const madvGuardInstall = 102
+
+func (v *VMA) addAdvice(b *task.Batch) {
+	for _, a := range advice {
+		if v.has(a.flag) {
+			b.Add(unix.SYS_MADVISE, v.Start, v.Len(), a.advice)
+		}
+	}
+	if v.Name != "" {
+		b.Add(unix.SYS_PRCTL, unix.PR_SET_VMA, unix.PR_SET_VMA_ANON_NAME, v.Start, v.Len(), v.Name)
+	}
+}

@@ -1,0 +1,195 @@
+package tracer
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"supervise/fdstate"
+	"supervise/internal/procfs"
+	"supervise/internal/refuse"
+	"supervise/internal/task"
+	"supervise/memimg"
+	"supervise/memstate"
+	"supervise/netstate"
+	"supervise/plugins"
+	"supervise/taskstate"
+	"supervise/treestate"
+)
+
+// snapshot is one snapshot in the making.
+type snapshot struct {
+	opts    Options
+	tree    *task.Tree
+	procs   []*process // as tree.Procs
+	zombies []taskstate.Zombie
+	objects memstate.Objects
+	spaces  uint32
+	rec     treestate.Tree
+	image   *memimg.Writer
+	refused refuse.List
+
+	timeline memimg.Timeline
+	manifest memimg.Manifest
+}
+
+// pause is how long the tree stood still.
+func (s *snapshot) pause() time.Duration {
+	var d time.Duration
+	for _, ph := range s.timeline.Phases {
+		switch plugins.Phase(ph.Name) {
+		case plugins.Freeze, plugins.Survey, plugins.Capture, plugins.Memory, plugins.Thaw:
+			d += ph.Duration
+		}
+	}
+	return d
+}
+
+// process is one frozen process and what is known of it so far.
+type process struct {
+	held  *task.Process
+	facts taskstate.Facts
+	vmas  []procfs.VMA
+	space memstate.Space
+	pages []memimg.Range
+}
+
+func (s *snapshot) newSpace() uint32 {
+	s.spaces++
+	return s.spaces
+}
+
+// look reads what can be seen of every process from outside, before anything
+// is put into it.
+func (s *snapshot) look() error {
+	s.objects.NewSpace = s.newSpace
+	for _, held := range s.tree.Procs {
+		p := &process{held: held}
+		s.procs = append(s.procs, p)
+		var err error
+		if p.facts, err = taskstate.ReadFacts(held.PID); err != nil {
+			return err
+		}
+		if p.vmas, err = procfs.ReadSmaps(int(held.PID)); err != nil {
+			return fmt.Errorf("read mappings of pid %d: %w", held.PID, err)
+		}
+	}
+	for _, pid := range s.tree.Zombies {
+		z, err := taskstate.CaptureZombie(pid)
+		if err != nil {
+			return err
+		}
+		s.zombies = append(s.zombies, z)
+	}
+	return nil
+}
+
+// survey finds everything in the tree, and everything that cannot be captured.
+func (s *snapshot) survey() error {
+	if err := s.look(); err != nil {
+		return err
+	}
+	s.refuseProcesses()
+	if err := s.refuseSharing(); err != nil {
+		return err
+	}
+	if err := s.surveyFiles(); err != nil {
+		return err
+	}
+	for _, p := range s.procs {
+		mem := memstate.Process{Held: p.held, Comm: p.facts.Stat.Comm, VMAs: p.vmas}
+		space, err := memstate.Survey(mem, s.newSpace(), &s.objects, &s.refused)
+		if err != nil {
+			return err
+		}
+		p.space = space
+		if p.pages, err = p.space.Private(p.held.PID); err != nil {
+			return fmt.Errorf("find pages of pid %d: %w", p.held.PID, err)
+		}
+	}
+	return s.refused.Err()
+}
+
+func (s *snapshot) surveyFiles() error {
+	var procs []fdstate.Proc
+	for _, p := range s.procs {
+		procs = append(procs, fdstate.Proc{Held: p.held, Comm: p.facts.Stat.Comm})
+	}
+	kinds := append(append([]fdstate.Kind{}, fdstate.Kinds...), netstate.Kinds...)
+	var err error
+	s.rec.Files, err = fdstate.Capture(procs, kinds, &s.objects, &s.refused)
+	return err
+}
+
+// capture puts the parasite into every process and has it tell what only the
+// process itself can.
+func (s *snapshot) capture() error {
+	for _, p := range s.procs {
+		hole, err := task.FindHole(p.vmas)
+		if err != nil {
+			return fmt.Errorf("pid %d: %w", p.held.PID, err)
+		}
+		if err := p.held.Infect(p.vmas, hole); err != nil {
+			return err
+		}
+		rec := treestate.Process{Mem: p.space}
+		if rec.Process, err = taskstate.Capture(p.held, p.facts); err != nil {
+			return err
+		}
+		rec.Creds = taskstate.CredsOf(&p.facts.Status)
+		if rec.Mem.MM, err = memstate.CaptureMM(p.held, p.facts.Stat); err != nil {
+			return err
+		}
+		s.rec.Processes = append(s.rec.Processes, rec)
+	}
+	return s.captureTree()
+}
+
+// captureTree records what concerns the tree as a whole.
+func (s *snapshot) captureTree() error {
+	root := s.procs[0]
+	var err error
+	if s.rec.Clocks, err = taskstate.CaptureClocks(root.held.PID); err != nil {
+		return err
+	}
+	if s.rec.VDSO, err = memstate.ReadVDSO(root.held.PID, root.vmas); err != nil {
+		return err
+	}
+	s.rec.Version = treestate.Version
+	s.rec.Objects = s.objects.Records()
+	s.rec.Zombies = s.zombies
+	s.linkParents()
+	for i := range s.rec.Processes {
+		s.rec.XFeatures |= s.rec.Processes[i].XFeatures()
+	}
+	return nil
+}
+
+// linkParents translates parents and foreground groups to ids of the tree.
+// What leads outside becomes 0.
+func (s *snapshot) linkParents() {
+	ids := map[int]task.ID{}
+	for _, p := range s.procs {
+		ids[int(p.held.PID)] = p.held.ID
+	}
+	groups := map[int]task.ID{}
+	for i, p := range s.procs {
+		rec := &s.rec.Processes[i]
+		rec.Parent = ids[p.facts.Stat.PPID]
+		groups[p.facts.Stat.PGRP] = rec.Group
+	}
+	for i, p := range s.procs {
+		s.rec.Processes[i].TPGID = groups[p.facts.Stat.TPGID]
+	}
+	for i, pid := range s.tree.Zombies {
+		if st, err := procfs.ReadStat(int(pid)); err == nil {
+			s.rec.Zombies[i].Parent = ids[st.PPID]
+		}
+	}
+}
+
+// hostName is for the manifest; an empty one does no harm.
+func hostName() string {
+	name, _ := os.Hostname()
+	return name
+}

@@ -1,0 +1,131 @@
+// Package treestate is the record of a whole tree: what an image's records
+// part holds. It is CBOR in the deterministic form of RFC 8949, section 4.2;
+// decoding is strict, and what decodes encodes to the same bytes.
+package treestate
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"supervise/fdstate"
+	"supervise/internal/task"
+	"supervise/memstate"
+	"supervise/taskstate"
+)
+
+// Version is the version of the records. It goes up with every change that an
+// older reader would misunderstand.
+const Version = 1
+
+// Tree is everything in an image but the pages.
+type Tree struct {
+	Version   int                `cbor:"1,keyasint" json:"version"`
+	Clocks    taskstate.Clocks   `cbor:"2,keyasint" json:"clocks"`
+	Processes []Process          `cbor:"3,keyasint" json:"processes"` // parents before children; the root first
+	Zombies   []taskstate.Zombie `cbor:"4,keyasint,omitempty" json:"zombies,omitempty"`
+	Objects   []memstate.Object  `cbor:"5,keyasint,omitempty" json:"memory_objects,omitempty"`
+	Files     fdstate.State      `cbor:"6,keyasint" json:"files"` // Tables[i] is that of Processes[i]
+	VDSO      memstate.VDSO      `cbor:"7,keyasint" json:"vdso"`
+	XFeatures uint64             `cbor:"8,keyasint" json:"xfeatures"` // XSAVE components in use
+}
+
+// Process is everything about one process but its descriptors.
+type Process struct {
+	taskstate.Process `cbor:"1,keyasint"`
+	Mem               memstate.Space `cbor:"2,keyasint" json:"memory"`
+}
+
+// Limits on what is decoded, against images made to exhaust memory. The
+// records' size itself has been checked against the manifest's checksum.
+const (
+	maxElements = 1 << 24
+	maxNesting  = 32
+)
+
+var (
+	encMode = must(cbor.EncOptions{Sort: cbor.SortCoreDeterministic, IndefLength: cbor.IndefLengthForbidden}.EncMode())
+	decMode = must(cbor.DecOptions{
+		DupMapKey: cbor.DupMapKeyEnforcedAPF, IndefLength: cbor.IndefLengthForbidden,
+		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField, MaxNestedLevels: maxNesting,
+		MaxArrayElements: maxElements, MaxMapPairs: maxElements,
+	}.DecMode())
+)
+
+func must[T any](mode T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return mode
+}
+
+// Encode encodes the tree.
+func (t *Tree) Encode() ([]byte, error) {
+	b, err := encMode.Marshal(t)
+	if err != nil {
+		return nil, fmt.Errorf("encode records: %w", err)
+	}
+	return b, nil
+}
+
+// ErrMalformed is what every error of Decode is, but for a newer version.
+var ErrMalformed = errors.New("malformed records")
+
+// Decode decodes records.
+func Decode(records []byte) (*Tree, error) {
+	var t Tree
+	if err := decMode.Unmarshal(records, &t); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	again, err := t.Encode()
+	if err != nil || !bytes.Equal(again, records) {
+		return nil, fmt.Errorf("%w: not in deterministic form", ErrMalformed)
+	}
+	if t.Version != Version {
+		return nil, fmt.Errorf("records have version %d; this program reads %d", t.Version, Version)
+	}
+	return &t, t.check()
+}
+
+// check makes sure of what every reader relies on.
+func (t *Tree) check() error {
+	if len(t.Processes) == 0 {
+		return fmt.Errorf("%w: no process", ErrMalformed)
+	}
+	if len(t.Files.Tables) != len(t.Processes) {
+		return fmt.Errorf("%w: %d descriptor tables for %d processes", ErrMalformed, len(t.Files.Tables), len(t.Processes))
+	}
+	seen := map[task.ID]bool{}
+	for i := range t.Processes {
+		p := &t.Processes[i]
+		switch {
+		case len(p.Threads) == 0 || p.Threads[0].ID != p.ID:
+			return fmt.Errorf("%w: process %d has no leader", ErrMalformed, p.ID)
+		case p.Parent != 0 && !seen[p.Parent]:
+			return fmt.Errorf("%w: process %d comes before its parent %d", ErrMalformed, p.ID, p.Parent)
+		}
+		for _, th := range p.Threads {
+			if th.ID <= 0 || seen[th.ID] {
+				return fmt.Errorf("%w: id %d is taken twice", ErrMalformed, th.ID)
+			}
+			seen[th.ID] = true
+		}
+	}
+	return nil
+}
+
+// IDs are all the process and thread ids that the tree must get back.
+func (t *Tree) IDs() []task.ID {
+	var ids []task.ID
+	for i := range t.Processes {
+		for _, th := range t.Processes[i].Threads {
+			ids = append(ids, th.ID)
+		}
+	}
+	for _, z := range t.Zombies {
+		ids = append(ids, z.ID)
+	}
+	return ids
+}
