@@ -129,3 +129,16 @@ func evict(b *testing.B, dir string, cache bool) {
 		b.Fatal(err)
 	}
 }
+
+// BenchmarkIsZero scans a buffer of zero pages.
+func BenchmarkIsZero(b *testing.B) {
+	buf := make([]byte, writeBuffer)
+	b.SetBytes(writeBuffer)
+	for b.Loop() {
+		for at := 0; at < len(buf); at += PageSize {
+			if !isZero(buf[at : at+PageSize]) {
+				b.Fatal("not zero")
+			}
+		}
+	}
+}
