@@ -67,7 +67,7 @@ func parseFDInfo(b []byte) (info FDInfo, err error) {
 		}
 		info.Locks = append(info.Locks, lock)
 	}
-	info.Rest = bytes.Clone(b)
+	info.Rest = append([]byte(nil), b...)
 	return info, nil
 }
 

@@ -68,12 +68,18 @@ func (c *cursor) timespec() (ts unix.Timespec) {
 
 // EpollTarget is a file that an epoll(7) instance watches.
 type EpollTarget struct {
-	TFD    int    // the descriptor's number when it was added; it may be another file's now
-	Events uint32 // EPOLL*, with EPOLLERR and EPOLLHUP, which the kernel adds; a one-shot that fired has only bits from EPOLLEXCLUSIVE up left
-	Data   uint64
-	Pos    int64
-	Ino    uint64
-	Sdev   uint32 // the kernel's own form of a device number
+	TFD int // the descriptor's number when it was added; it may be another file's now
+
+	// Events is EPOLL*, with EPOLLERR and EPOLLHUP, which the kernel adds. A
+	// one-shot that has fired has lost its events, and is left with
+	// EPOLLONESHOT, EPOLLET, EPOLLWAKEUP and EPOLLEXCLUSIVE (Linux
+	// fs/eventpoll.c:EP_PRIVATE_BITS, v6.12).
+	Events uint32
+
+	Data uint64
+	Pos  int64
+	Ino  uint64
+	Sdev uint32 // the kernel's own form of a device number
 }
 
 // Dev returns the device of the file's superblock. The kernel keeps 20 bits

@@ -49,7 +49,8 @@ func fileError(msg string) error {
 // Gone reports whether err means that the process, thread or descriptor that
 // was asked about no longer exists. Opening a file of a process that was
 // reaped gives ENOENT, reading one that was opened before gives ESRCH (Linux
-// fs/proc/base.c:proc_single_show, v6.12).
+// fs/proc/base.c:proc_single_show, v6.12). So do Exe and OpenPagemap of a
+// zombie, which has no memory any more, but whose stat and status can be read.
 func Gone(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH)
 }

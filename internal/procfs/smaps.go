@@ -1,6 +1,9 @@
 package procfs
 
-import "math"
+import (
+	"bytes"
+	"math"
+)
 
 // ReadSmaps reads the mappings of a process from /proc/PID/smaps, in ascending
 // order, with their flags. The kernel walks the page tables for it.
@@ -67,12 +70,11 @@ func (v *VMA) parseDetail(line []byte) (last, ok bool) {
 // cutKey splits "Key: value" and returns a cursor after the colon. The key is
 // empty when the line has no colon.
 func cutKey(line []byte) (key []byte, value cursor) {
-	for i, ch := range line {
-		if ch == ':' {
-			return line[:i], cursor{b: line[i+1:]}
-		}
+	i := bytes.IndexByte(line, ':')
+	if i < 0 {
+		return nil, cursor{bad: true}
 	}
-	return nil, cursor{bad: true}
+	return line[:i], cursor{b: line[i+1:]}
 }
 
 // kilobytes takes a padded number and its unit, and returns bytes.
