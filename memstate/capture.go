@@ -44,7 +44,7 @@ func Survey(p Process, id uint32, objects *Objects, refused *refuse.List) (Space
 	for i := range p.VMAs {
 		v := &p.VMAs[i]
 		switch {
-		case ours(v) || v.Path == "[vsyscall]":
+		case v.Path == "[vsyscall]":
 		case vdsoGroup(v):
 			s.addVDSO(v)
 		default:

@@ -67,12 +67,6 @@ func (v *VMA) has(flag string) bool {
 	return false
 }
 
-// ours tells whether a mapping is a parasite that a killed supervisor left.
-func ours(v *procfs.VMA) bool {
-	name, ok := v.AnonName()
-	return ok && name == task.ParasiteName
-}
-
 // vdsoGroup tells whether the kernel maps v together with the vDSO.
 func vdsoGroup(v *procfs.VMA) bool {
 	return v.Path == "[vdso]" || strings.HasPrefix(v.Path, "[vvar")

@@ -4,18 +4,24 @@ package restorer
 
 import (
 	"errors"
-	"syscall"
+	"fmt"
+	"os"
 
+	"supervise/fdstate"
 	"supervise/internal/task"
+	"supervise/memimg"
+	"supervise/memstate"
 	"supervise/plugins"
+	"supervise/taskstate"
+	"supervise/treestate"
 )
 
 // Options say what to restart and how.
 type Options struct {
 	Image    string
-	Detach   bool         // the tree gets a session of its own and outlives us
-	Hook     plugins.Hook // may be nil
-	Progress func(done, total int64)
+	Detach   bool                    // the tree gets a session of its own and outlives us
+	Hook     plugins.Hook            // may be nil
+	Progress func(done, total int64) // bytes of memory filled; may be nil
 }
 
 // HostError says that an intact image cannot be restarted on this host, or by
@@ -26,22 +32,97 @@ type HostError struct {
 	Err  error // may be nil
 }
 
-func (e *HostError) Error() string { return e.Why }
+func (e *HostError) Error() string {
+	if e.Err != nil {
+		return e.Why + ": " + e.Err.Error()
+	}
+	return e.Why
+}
+
 func (e *HostError) Unwrap() error { return e.Err }
 
-// Tree is a restarted tree. All its processes run.
-type Tree struct {
-	Root task.PID // host pid of the tree's root
+// restart is one restart in the making.
+type restart struct {
+	opts Options
+	im   *memimg.Image
+	tree *treestate.Tree
+
+	ids     idsPlan
+	hole    task.Addr
+	builder *task.Process
+	self    taskstate.Creds // of the builder
+	files   *fdstate.Restorer
+	objects *memstate.ObjectRestorer
+	procs   []*task.Process // as tree.Processes
+	known   map[task.ID]*task.Process
+	status  *os.File // the init's report of how the root ended, or nil
+	term    *terminal
+}
+
+// stage is one step of a restart. It begins with its phase's event.
+type stage struct {
+	phase plugins.Phase
+	run   func(*restart) error
+}
+
+// stages in order; each comment says what must already hold.
+var stages = []stage{
+	{plugins.Plan, (*restart).plan},         // nothing exists; everything that can be refused is refused here
+	{plugins.Builder, (*restart).build},     // what all processes inherit: namespaces, objects, shared descriptors
+	{plugins.Skeleton, (*restart).skeleton}, // ids, sessions, groups: all later stages name processes
+	{plugins.Files, (*restart).openFiles},   // before memory: mappings of objects need the builder's descriptors
+	{plugins.Fill, (*restart).fill},         // after it, only the parasite is left of us in the processes
+	{plugins.Threads, (*restart).threads},   // memory is complete; time runs from here
+	{plugins.Release, (*restart).release},   // no stage below: user code runs
 }
 
 // Restart brings the tree back. On error nothing of it is left. The caller
 // must be a child subreaper before it calls.
 func Restart(o Options) (*Tree, error) {
-	return nil, errors.New("not built yet")
+	r := &restart{opts: o, known: map[task.ID]*task.Process{}}
+	err := task.OnThread(func() error {
+		if err := r.run(); err != nil {
+			return errors.Join(err, r.destroy())
+		}
+		return nil
+	})
+	if r.im != nil {
+		err = errors.Join(err, r.im.Close())
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Tree{Root: r.procs[0].PID, Record: r.tree, status: r.status, term: r.term}, nil
 }
 
-// Wait waits for the tree's root to end and gives its wait status, exactly as
-// a parent gets it from wait4(2).
-func (t *Tree) Wait() (syscall.WaitStatus, error) {
-	return 0, errors.New("not built yet")
+func (r *restart) run() error {
+	for _, st := range stages {
+		if r.opts.Hook != nil {
+			if err := r.opts.Hook(st.phase); err != nil {
+				return err
+			}
+		}
+		if err := st.run(r); err != nil {
+			return fmt.Errorf("restart %s: %w", r.opts.Image, err)
+		}
+	}
+	return nil
+}
+
+// destroy kills whatever has been built.
+func (r *restart) destroy() error {
+	if r.status != nil {
+		r.status.Close()
+	}
+	if r.term != nil {
+		r.term.restore()
+	}
+	if r.builder == nil {
+		return nil
+	}
+	var all []*task.Process
+	for _, p := range r.known {
+		all = append(all, p)
+	}
+	return (&task.Tree{Procs: append(all, r.builder)}).Kill()
 }

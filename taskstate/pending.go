@@ -1,6 +1,7 @@
 package taskstate
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 
@@ -68,4 +69,13 @@ func restoreThreadPending(r *threadRestore) error {
 		r.batch.Add(unix.SYS_RT_TGSIGQUEUEINFO, r.proc.ID, r.rec.ID, s.signal(), []byte(s))
 	}
 	return nil
+}
+
+// DropSignal takes a pending signal off the queue of a bare process, if it is
+// there.
+func DropSignal(held *task.Process, sig unix.Signal) error {
+	set := binary.LittleEndian.AppendUint64(nil, 1<<(sig-1))
+	var b task.Batch
+	b.Add(unix.SYS_RT_SIGTIMEDWAIT, set, 0, make([]byte, 16), 8).Optional()
+	return held.Run(&b)
 }

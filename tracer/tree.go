@@ -73,6 +73,7 @@ func (s *snapshot) look() error {
 		if p.vmas, err = procfs.ReadSmaps(int(held.PID)); err != nil {
 			return fmt.Errorf("read mappings of pid %d: %w", held.PID, err)
 		}
+		p.vmas = held.CutLeftovers(p.vmas)
 	}
 	for _, pid := range s.tree.Zombies {
 		z, err := taskstate.CaptureZombie(pid)

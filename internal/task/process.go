@@ -20,7 +20,8 @@ type Process struct {
 	// before it was held, or 0.
 	Stopped syscall.Signal
 
-	space *space
+	space     *space
+	leftovers []procfs.VMA // parasites of killed supervisors
 }
 
 // Leader is the thread whose id is the process's.
@@ -33,6 +34,10 @@ func (p *Process) Run(b *Batch) error { return p.Leader().Run(b) }
 func (p *Process) Call(nr uintptr, args ...any) (int64, error) {
 	return p.Leader().Call(nr, args...)
 }
+
+// Identify tells a process that Start has made what it calls itself in its
+// own pid namespace.
+func (p *Process) Identify(id ID) { p.ID, p.Leader().ID = id, id }
 
 // TakeNew returns the tasks that threads of p cloned or forked since the last
 // call, in that order, each held at its first stop. They share p's parasite
@@ -172,4 +177,14 @@ func (p *Process) Kill() error {
 func (pid PID) Alive() bool {
 	st, err := procfs.ReadStat(int(pid))
 	return err == nil && st.State != 'Z' && st.State != 'X'
+}
+
+// Settle puts the final registers and masks of all threads into place.
+func (p *Process) Settle() error {
+	for _, t := range p.Threads {
+		if err := t.giveBack(); err != nil {
+			return err
+		}
+	}
+	return nil
 }

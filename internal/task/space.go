@@ -28,11 +28,6 @@ const (
 	initLoopStartOffset = 2048 // of the init loop in the code page
 )
 
-// ParasiteName names the parasite's mapping: /proc/PID/maps shows
-// [anon:supervise], so that a later supervisor finds one that a killed
-// supervisor left.
-const ParasiteName = "supervise"
-
 // space is the parasite's presence in one address space.
 type space struct {
 	code       Addr
@@ -85,8 +80,7 @@ func FindHole(layouts ...[]procfs.VMA) (Addr, error) {
 // Order of events, so that the tracer may die between any two:
 //  1. bootstrap code is written behind the vDSO's image, where nothing jumps;
 //  2. a thread runs it: two mmaps, then home;
-//  3. the parasite's code is written to its page;
-//  4. its first batch names the mapping.
+//  3. the parasite's code is written to its page.
 func (p *Process) Infect(vmas []procfs.VMA, hole Addr) error {
 	leader := p.Threads[0]
 	slack, err := p.findSlack(vmas)
@@ -108,7 +102,7 @@ func (p *Process) Infect(vmas []procfs.VMA, hole Addr) error {
 	if err := p.writeCode(); err != nil {
 		return errors.Join(err, p.Cure())
 	}
-	return leader.nameParasite()
+	return p.unmapLeftovers()
 }
 
 const mapFlags = unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_FIXED_NOREPLACE
@@ -191,14 +185,6 @@ func (p *Process) writeCode() error {
 		return fmt.Errorf("map the parasite into pid %d: %w", p.PID, err)
 	}
 	return Write(p.PID, p.space.frame(), binary.LittleEndian.AppendUint64(nil, 0))
-}
-
-func (t *Thread) nameParasite() error {
-	s := t.Proc.space
-	var b Batch
-	b.Add(unix.SYS_PRCTL, unix.PR_SET_VMA, unix.PR_SET_VMA_ANON_NAME, s.code, codeSize, ParasiteName).Optional()
-	b.Add(unix.SYS_PRCTL, unix.PR_SET_VMA, unix.PR_SET_VMA_ANON_NAME, s.data(), dataSize, ParasiteName).Optional()
-	return t.Run(&b)
 }
 
 // Cure unmaps the parasite and erases the bootstrap code. Every thread of the

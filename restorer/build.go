@@ -1,0 +1,203 @@
+package restorer
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"supervise/fdstate"
+	"supervise/internal/procfs"
+	"supervise/internal/task"
+	"supervise/memstate"
+	"supervise/netstate"
+	"supervise/taskstate"
+)
+
+// InitName is the name of the builder, which becomes the init of the tree's
+// pid namespace.
+const InitName = "supervise-init"
+
+// statusFD is the builder's descriptor for the wait status of the root.
+const statusFD = 3
+
+// build starts the builder: a bare process that has what all processes of the
+// tree inherit.
+func (r *restart) build() error {
+	if err := r.startBuilder(); err != nil {
+		return err
+	}
+	if err := r.checkCPU(); err != nil {
+		return err
+	}
+	if err := r.emptyBuilder(); err != nil {
+		return fmt.Errorf("empty the builder: %w", err)
+	}
+	if err := r.namespaces(); err != nil {
+		return err
+	}
+	return r.shared()
+}
+
+// startBuilder starts our own program, held at its first instruction, which
+// it never makes.
+func (r *restart) startBuilder() error {
+	attr := &syscall.ProcAttr{
+		Files: []uintptr{0, 1, 2},
+		Env:   []string{},
+		Sys:   &syscall.SysProcAttr{Setsid: r.opts.Detach},
+	}
+	if r.ids.namespace {
+		attr.Sys.Cloneflags = unix.CLONE_NEWPID | unix.CLONE_NEWNS
+		if err := r.openStatus(attr); err != nil {
+			return err
+		}
+	}
+	if r.ids.user {
+		attr.Sys.Cloneflags |= unix.CLONE_NEWUSER
+		attr.Sys.UidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getuid(), HostID: os.Getuid(), Size: 1}}
+		attr.Sys.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getgid(), HostID: os.Getgid(), Size: 1}}
+	}
+	builder, err := task.Start("/proc/self/exe", []string{InitName}, attr)
+	if len(attr.Files) > statusFD {
+		unix.Close(int(attr.Files[statusFD]))
+	}
+	if err != nil {
+		return &HostError{Why: "cannot start a process for the restart", Err: err, Hint: "see `supervise check`"}
+	}
+	r.builder = builder
+	builder.Identify(task.ID(builder.PID))
+	if r.ids.namespace {
+		builder.Identify(1)
+	}
+	st, err := procfs.ReadStatus(int(builder.PID))
+	r.self = taskstate.CredsOf(&st)
+	return err
+}
+
+func (r *restart) openStatus(attr *syscall.ProcAttr) error {
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		return fmt.Errorf("pipe: %w", err)
+	}
+	r.status = os.NewFile(uintptr(p[0]), "root's wait status")
+	attr.Files = append(attr.Files, uintptr(p[1]))
+	return nil
+}
+
+// emptyBuilder leaves nothing in the builder but the parasite, so that its
+// children fork quickly and every address is free.
+func (r *restart) emptyBuilder() error {
+	vmas, err := procfs.ReadMaps(int(r.builder.PID))
+	if err != nil {
+		return err
+	}
+	if r.hole, err = task.FindHole(append(r.layouts(), vmas)...); err != nil {
+		return err
+	}
+	if err := r.builder.Infect(vmas, r.hole); err != nil {
+		return err
+	}
+	var b task.Batch
+	for i := range vmas {
+		if vmas[i].Path != "[vsyscall]" {
+			b.Add(unix.SYS_MUNMAP, vmas[i].Start, vmas[i].Len())
+		}
+	}
+	b.Add(unix.SYS_PRCTL, unix.PR_SET_NAME, InitName)
+	return r.builder.Run(&b)
+}
+
+// namespaces completes the builder's namespaces: a /proc that shows the new
+// pid namespace, and a time namespace for its children in which the tree's
+// clocks go on from where they were.
+func (r *restart) namespaces() error {
+	if r.ids.namespace {
+		var b task.Batch
+		b.Add(unix.SYS_MOUNT, "none", "/", 0, unix.MS_REC|unix.MS_SLAVE, 0)
+		b.Add(unix.SYS_MOUNT, "proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, 0)
+		if err := r.builder.Run(&b); err != nil {
+			return &HostError{Why: "cannot mount a fresh /proc", Err: err, Hint: "parts of /proc may be hidden here; see `supervise check`"}
+		}
+	}
+	offsets, err := r.tree.Clocks.Offsets()
+	if err != nil {
+		return err
+	}
+	if _, err := r.builder.Call(unix.SYS_UNSHARE, unix.CLONE_NEWTIME); err != nil {
+		return &HostError{Why: "cannot make a time namespace", Err: err, Hint: "see `supervise check`"}
+	}
+	return r.writeOffsets(offsets)
+}
+
+func (r *restart) writeOffsets(offsets string) error {
+	fd, err := r.builder.Call(unix.SYS_OPEN, "/proc/self/timens_offsets", unix.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("time namespace: %w", err)
+	}
+	var b task.Batch
+	b.Add(unix.SYS_WRITE, fd, []byte(offsets), len(offsets))
+	b.Add(unix.SYS_CLOSE, fd)
+	if err := r.builder.Run(&b); err != nil {
+		return fmt.Errorf("set the tree's clocks: %w", err)
+	}
+	return nil
+}
+
+// shared makes what processes of the tree share: memory objects, filled, and
+// descriptors.
+func (r *restart) shared() error {
+	if err := raiseFiles(r.builder.PID); err != nil {
+		return err
+	}
+	kinds := append(append([]fdstate.Kind{}, fdstate.Kinds...), netstate.Kinds...)
+	_, end := r.builder.Occupied()
+	r.objects = memstate.NewObjectRestorer(r.tree.Objects, end+task.PageSize)
+	var err error
+	if r.files, err = fdstate.NewRestorer(r.tree.Files, kinds, r.objects.FD); err != nil {
+		return err
+	}
+	if r.status != nil {
+		if err := r.moveStatus(); err != nil {
+			return err
+		}
+	}
+	if err := r.objects.Create(r.builder, r.files.Reserve); err != nil {
+		return err
+	}
+	if err := r.objects.Fill(r.builder, r.im, r.progress()); err != nil {
+		return err
+	}
+	return r.files.OpenShared(r.builder)
+}
+
+// raiseFiles raises the builder's limit of descriptors as far as may be: its
+// numbers lie above those of every process.
+func raiseFiles(pid task.PID) error {
+	var l unix.Rlimit
+	if err := unix.Prlimit(int(pid), unix.RLIMIT_NOFILE, nil, &l); err != nil {
+		return fmt.Errorf("prlimit %d: %w", pid, err)
+	}
+	l.Cur = l.Max
+	if err := unix.Prlimit(int(pid), unix.RLIMIT_NOFILE, &l, nil); err != nil {
+		return fmt.Errorf("prlimit %d: %w", pid, err)
+	}
+	return nil
+}
+
+func (r *restart) moveStatus() error {
+	r.ids.status = r.files.Reserve()
+	var b task.Batch
+	b.Add(unix.SYS_DUP3, statusFD, r.ids.status, unix.O_CLOEXEC)
+	b.Add(unix.SYS_CLOSE, statusFD)
+	return r.builder.Run(&b)
+}
+
+func (r *restart) progress() func(int64) {
+	if r.opts.Progress == nil {
+		return nil
+	}
+	total := r.im.Manifest().Summary.PageBytes
+	return func(done int64) { r.opts.Progress(done, total) }
+}

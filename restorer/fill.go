@@ -1,0 +1,91 @@
+package restorer
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"supervise/internal/task"
+	"supervise/memimg"
+	"supervise/taskstate"
+)
+
+// openFiles puts every process's descriptors at their numbers.
+func (r *restart) openFiles() error {
+	for i, p := range r.procs {
+		if err := r.files.OpenOwn(i, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fill makes all mappings, reads the pages into them, and completes what
+// needs both memory and descriptors.
+func (r *restart) fill() error {
+	var fills []memimg.Fill
+	for i, p := range r.procs {
+		mem := &r.tree.Processes[i].Mem
+		if err := mem.Map(p, r.objects); err != nil {
+			return fmt.Errorf("process %d: %w", p.ID, err)
+		}
+		fills = append(fills, mem.Fill(p))
+	}
+	if err := r.im.ReadPages(fills, r.progress()); err != nil {
+		return err
+	}
+	for i, p := range r.procs {
+		if err := r.tree.Processes[i].Mem.Finish(p); err != nil {
+			return fmt.Errorf("process %d: %w", p.ID, err)
+		}
+		if err := r.files.Link(i, p); err != nil {
+			return fmt.Errorf("process %d: %w", p.ID, err)
+		}
+	}
+	return r.objects.SealLate(r.builder)
+}
+
+// threads makes the threads, and gives processes and threads their own state.
+func (r *restart) threads() error {
+	for i, p := range r.procs {
+		rec := &r.tree.Processes[i]
+		if err := r.files.CloseRest(i, p); err != nil {
+			return fmt.Errorf("process %d: %w", p.ID, err)
+		}
+		if err := cloneThreads(p, rec.Threads); err != nil {
+			return fmt.Errorf("process %d: %w", p.ID, err)
+		}
+		if err := rec.Restore(p, r.self); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// threadFlags are those of pthread_create(3), less what the thread sets itself.
+const threadFlags = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND |
+	unix.CLONE_THREAD | unix.CLONE_SYSVSEM
+
+// cloneThreads makes all threads but the leader in one batch.
+func cloneThreads(p *task.Process, threads []taskstate.Thread) error {
+	if len(threads) == 1 {
+		return nil
+	}
+	var b task.Batch
+	for _, th := range threads[1:] {
+		b.Add(unix.SYS_CLONE3, cloneArgs(threadFlags, 0, th.ID), cloneArgsSize)
+	}
+	if err := p.Run(&b); err != nil {
+		return fmt.Errorf("make threads: %w", err)
+	}
+	tids, err := p.TakeNew()
+	if err != nil {
+		return err
+	}
+	for i, tid := range tids {
+		if _, err := p.AdoptThread(tid, threads[i+1].ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}

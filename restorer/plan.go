@@ -1,0 +1,133 @@
+package restorer
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"supervise/internal/procfs"
+	"supervise/internal/task"
+	"supervise/memimg"
+	"supervise/taskstate"
+	"supervise/treestate"
+)
+
+// idsPlan is how the tree gets its old ids back.
+type idsPlan struct {
+	// namespace: in a new pid namespace, where all ids are free. Otherwise in
+	// ours.
+	namespace bool
+	// status is the descriptor of the namespace's init for the root's wait status.
+	status int
+	// user: the namespace belongs to a new user namespace, since we have no
+	// privilege to make one in ours.
+	user bool
+}
+
+// plan reads the image and finds every reason why it cannot be restarted here.
+func (r *restart) plan() error {
+	var err error
+	if r.im, err = memimg.Open(r.opts.Image); err != nil {
+		return err
+	}
+	if r.tree, err = treestate.Decode(r.im.Records()); err != nil {
+		return fmt.Errorf("%w: %w", memimg.ErrDamaged, err)
+	}
+	if err := r.checkHost(); err != nil {
+		return err
+	}
+	if r.ids, err = planIDs(r.tree); err != nil {
+		return err
+	}
+	if err := r.checkUsers(); err != nil {
+		return err
+	}
+	r.hole, err = task.FindHole(r.layouts()...)
+	return err
+}
+
+// checkHost compares what the image needs with what this host has.
+func (r *restart) checkHost() error {
+	if err := r.tree.VDSO.Check(); err != nil {
+		return &HostError{Why: "another kernel", Err: err, Hint: "restart it under the kernel it was made on: " + r.im.Manifest().Host.Kernel}
+	}
+	var errs []error
+	seen := map[string]bool{}
+	for i := range r.tree.Processes {
+		p := &r.tree.Processes[i]
+		if seen[p.Mem.MM.Exe] && len(r.tree.Processes) > 64 {
+			continue // a big tree is many copies of few programs
+		}
+		seen[p.Mem.MM.Exe] = true
+		if err := p.Mem.CheckFiles(); err != nil {
+			errs = append(errs, err)
+			break
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return &HostError{Why: "a file that the tree maps is not as it was", Err: err, Hint: "put the file back, or take a new snapshot"}
+	}
+	return nil
+}
+
+// planIDs prefers our own pid namespace, when all ids are free and we may
+// choose them (clone3 with set_tid needs CAP_SYS_ADMIN or
+// CAP_CHECKPOINT_RESTORE; a time namespace needs the former).
+func planIDs(t *treestate.Tree) (idsPlan, error) {
+	st, err := procfs.ReadStatus(os.Getpid())
+	if err != nil {
+		return idsPlan{}, err
+	}
+	if st.CapEff&(1<<unix.CAP_SYS_ADMIN) == 0 {
+		return idsPlan{namespace: true, user: true}, nil
+	}
+	for _, id := range t.IDs() {
+		if taken(int(id)) {
+			return idsPlan{namespace: true}, nil
+		}
+	}
+	return idsPlan{}, nil
+}
+
+// taken tells whether an id names a process, a thread or a process group.
+func taken(id int) bool {
+	return !errors.Is(unix.Kill(id, 0), unix.ESRCH) || !errors.Is(unix.Kill(-id, 0), unix.ESRCH)
+}
+
+// checkUsers refuses a tree of other users when we cannot become them.
+func (r *restart) checkUsers() error {
+	if !r.ids.user {
+		return nil
+	}
+	st, err := procfs.ReadStatus(os.Getpid())
+	if err != nil {
+		return err
+	}
+	own := taskstate.CredsOf(&st)
+	for i := range r.tree.Processes {
+		p := &r.tree.Processes[i]
+		if !p.Creds.SameUser(&own) {
+			return &HostError{
+				Why:  fmt.Sprintf("process %d ran as uid %v, gid %v, groups %v", p.ID, p.Creds.UIDs, p.Creds.GIDs, p.Creds.Groups),
+				Hint: "restart it as that user, or as root",
+			}
+		}
+	}
+	return nil
+}
+
+// layouts gives every process's layout in the form that FindHole takes.
+func (r *restart) layouts() [][]procfs.VMA {
+	var all [][]procfs.VMA
+	for i := range r.tree.Processes {
+		mem := &r.tree.Processes[i].Mem
+		layout := []procfs.VMA{{Start: uint64(mem.VDSO.Start), End: uint64(mem.VDSO.End)}}
+		for j := range mem.VMAs {
+			layout = append(layout, procfs.VMA{Start: uint64(mem.VMAs[j].Start), End: uint64(mem.VMAs[j].End)})
+		}
+		all = append(all, layout)
+	}
+	return all
+}

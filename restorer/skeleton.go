@@ -1,0 +1,296 @@
+package restorer
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"supervise/internal/task"
+	"supervise/taskstate"
+)
+
+// skeleton makes every process, bare, with its ids, and puts it into its
+// session and group.
+func (r *restart) skeleton() error {
+	sk := r.newSkeleton()
+	for _, n := range sk.top {
+		if err := sk.plant(n); err != nil {
+			return err
+		}
+	}
+	if err := sk.groups(); err != nil {
+		return err
+	}
+	for i := range r.tree.Processes {
+		r.procs = append(r.procs, r.known[r.tree.Processes[i].ID])
+	}
+	if err := sk.zombies(); err != nil {
+		return err
+	}
+	return r.stopStopped()
+}
+
+// node is a process to be made.
+type node struct {
+	id, group, session task.ID
+	exitSignal         int
+	tty                int
+	children           []*node
+	held               *task.Process
+}
+
+// skeleton is the tree of nodes.
+type skeleton struct {
+	*restart
+	top     []*node
+	all     []*node // parents first
+	byID    map[task.ID]*node
+	outside struct{ group, session task.ID } // ids of the root that lead out of the tree, or 0
+}
+
+func (r *restart) newSkeleton() *skeleton {
+	sk := &skeleton{restart: r, byID: map[task.ID]*node{}}
+	for i := range r.tree.Processes {
+		p := &r.tree.Processes[i]
+		sk.add(p.Parent, &node{id: p.ID, group: p.Group, session: p.Session, exitSignal: p.ExitSignal, tty: p.TTY})
+	}
+	for i := range r.tree.Zombies {
+		z := &r.tree.Zombies[i]
+		sk.add(z.Parent, &node{id: z.ID, group: z.Group, session: z.Session, exitSignal: z.ExitSignal})
+	}
+	root := sk.all[0]
+	if sk.byID[root.session] == nil || r.foreignTerminal(root) {
+		sk.outside.session = root.session
+	}
+	if sk.byID[root.group] == nil {
+		sk.outside.group = root.group
+	}
+	return sk
+}
+
+func (sk *skeleton) add(parent task.ID, n *node) {
+	sk.all = append(sk.all, n)
+	sk.byID[n.id] = n
+	if p := sk.byID[parent]; p != nil {
+		p.children = append(p.children, n)
+		return
+	}
+	sk.top = append(sk.top, n)
+}
+
+// leads tells whether n is to lead a session of its own. The leader of a
+// session whose terminal is outside the tree joins the session of the
+// restart instead: a terminal belongs to one session, and that is ours.
+func (sk *skeleton) leads(n *node) bool {
+	return n.session == n.id && n.session != sk.outside.session
+}
+
+// plant makes a top-level process: a child of ours, or of the namespace's init.
+func (sk *skeleton) plant(n *node) error {
+	flags := uint64(0)
+	if !sk.ids.namespace {
+		flags = unix.CLONE_PARENT
+	}
+	from := sk.builder
+	if !sk.leads(n) && n.session != sk.outside.session {
+		helper, err := sk.deadLeader(n.session, flags)
+		if err != nil {
+			return err
+		}
+		from, flags = helper, 0
+		defer helper.Exit(0) // n goes to the init, or to us
+	}
+	return sk.grow(from, n, flags)
+}
+
+// deadLeader makes a process that leads a session and will be gone.
+func (sk *skeleton) deadLeader(session task.ID, flags uint64) (*task.Process, error) {
+	helper, err := sk.clone(sk.builder, session, flags, 0)
+	if err != nil {
+		return nil, fmt.Errorf("leader of session %d: %w", session, err)
+	}
+	_, err = helper.Call(unix.SYS_SETSID)
+	return helper, err
+}
+
+// grow makes n as a child of parent, and all below it. Children that stayed
+// in the old session when n began its own are made before setsid.
+func (sk *skeleton) grow(parent *task.Process, n *node, flags uint64) error {
+	p, err := sk.clone(parent, n.id, flags, n.exitSignal)
+	if err != nil {
+		return err
+	}
+	n.held = p
+	sk.known[n.id] = p
+	if sk.leads(n) {
+		for _, c := range n.children {
+			if c.session != n.id && !sk.leads(c) {
+				if err := sk.grow(p, c, 0); err != nil {
+					return err
+				}
+			}
+		}
+		if err := sk.lead(n); err != nil {
+			return err
+		}
+	}
+	for _, c := range n.children {
+		if c.held == nil {
+			if err := sk.grow(p, c, 0); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// lead makes n the leader of a session, with its controlling terminal: the
+// first terminal that a leader without one opens (man 2 open, O_NOCTTY).
+func (sk *skeleton) lead(n *node) error {
+	if _, err := n.held.Call(unix.SYS_SETSID); err != nil {
+		return fmt.Errorf("session %d: %w", n.id, err)
+	}
+	if n.tty == 0 || sk.foreignTerminal(n) {
+		return nil
+	}
+	name := fmt.Sprintf("/dev/pts/%d", ptsIndex(n.tty))
+	fd, err := n.held.Call(unix.SYS_OPEN, name, unix.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("controlling terminal of session %d: %s: %w", n.id, name, err)
+	}
+	_, err = n.held.Call(unix.SYS_CLOSE, fd)
+	return err
+}
+
+// cloneArgs is struct clone_args (Linux include/uapi/linux/sched.h), with the
+// id that the new task is to have behind it.
+func cloneArgs(flags uint64, exitSignal int, id task.ID) task.Struct {
+	const size, setTID, setTIDSize = 88, 64, 72
+	b := make([]byte, size, size+4)
+	binary.LittleEndian.PutUint64(b[0:], flags)
+	binary.LittleEndian.PutUint64(b[32:], uint64(exitSignal))
+	binary.LittleEndian.PutUint64(b[setTIDSize:], 1)
+	b = binary.LittleEndian.AppendUint32(b, uint32(id))
+	return task.Struct{Bytes: b, Pointers: []task.Pointer{{At: setTID, To: size}}}
+}
+
+const cloneArgsSize = 88
+
+// clone makes a child process of parent with the given id.
+func (sk *skeleton) clone(parent *task.Process, id task.ID, flags uint64, exitSignal int) (*task.Process, error) {
+	if flags&unix.CLONE_PARENT != 0 {
+		exitSignal = 0 // the kernel takes the parent's (Linux kernel/fork.c:copy_process)
+	}
+	got, err := parent.Call(unix.SYS_CLONE3, cloneArgs(flags, exitSignal, id), cloneArgsSize)
+	if err != nil {
+		return nil, fmt.Errorf("make process %d: %w", id, err)
+	}
+	tids, err := parent.TakeNew()
+	if err != nil {
+		return nil, err
+	}
+	return task.AdoptProcess(parent, tids[0], task.ID(got))
+}
+
+// groups puts every process into its process group, leaders first. A group
+// whose leader has died gets one for the moment.
+func (sk *skeleton) groups() error {
+	for _, n := range sk.all {
+		if n.group == n.id && !sk.leads(n) {
+			if _, err := n.held.Call(unix.SYS_SETPGID, 0, 0); err != nil {
+				return fmt.Errorf("group %d: %w", n.group, err)
+			}
+		}
+	}
+	dead := map[task.ID]*task.Process{} // stand-ins, and who made them
+	for _, n := range sk.all {
+		if n.group == n.id || n.group == sk.outside.group {
+			continue
+		}
+		if sk.byID[n.group] == nil && dead[n.group] == nil {
+			if err := sk.deadGroup(n); err != nil {
+				return err
+			}
+			dead[n.group] = n.held
+		}
+		if _, err := n.held.Call(unix.SYS_SETPGID, 0, n.group); err != nil {
+			return fmt.Errorf("put process %d into group %d: %w", n.id, n.group, err)
+		}
+	}
+	for group, parent := range dead {
+		if err := sk.endGroup(group, parent); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deadGroup makes a process that leads n's group.
+func (sk *skeleton) deadGroup(n *node) error {
+	stand, err := sk.clone(n.held, n.group, 0, 0)
+	if err != nil {
+		return fmt.Errorf("leader of group %d: %w", n.group, err)
+	}
+	sk.known[n.group] = stand
+	_, err = stand.Call(unix.SYS_SETPGID, 0, 0)
+	return err
+}
+
+// endGroup ends a stand-in; its maker reaps it.
+func (sk *skeleton) endGroup(group task.ID, parent *task.Process) error {
+	if err := sk.known[group].Exit(0); err != nil {
+		return err
+	}
+	delete(sk.known, group)
+	_, err := parent.Call(unix.SYS_WAIT4, group, 0, unix.WALL, 0)
+	return err
+}
+
+// zombies lets those die that were dead.
+func (sk *skeleton) zombies() error {
+	for i := range sk.tree.Zombies {
+		z := &sk.tree.Zombies[i]
+		if err := z.Die(sk.known[z.ID]); err != nil {
+			return err
+		}
+		delete(sk.known, z.ID)
+		if err := sk.forgetSIGCHLD(z.Parent); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forgetSIGCHLD takes back what the kernel told a parent about a child that
+// died or stopped under our hands: it was told so once already.
+func (r *restart) forgetSIGCHLD(parent task.ID) error {
+	p := r.known[parent]
+	if p == nil {
+		return nil
+	}
+	return taskstate.DropSignal(p, unix.SIGCHLD)
+}
+
+// stopStopped stops the processes that were stopped by job control. Their
+// parents have been told before.
+func (r *restart) stopStopped() error {
+	for i := range r.tree.Processes {
+		rec := &r.tree.Processes[i]
+		if rec.Stopped == 0 {
+			continue
+		}
+		if err := r.procs[i].StopGroup(); err != nil {
+			return err
+		}
+		if parent := r.known[rec.Parent]; parent != nil {
+			if _, err := parent.Call(unix.SYS_WAIT4, rec.ID, 0, unix.WUNTRACED|unix.WNOHANG, 0); err != nil {
+				return err
+			}
+			if err := r.forgetSIGCHLD(rec.Parent); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

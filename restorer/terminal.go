@@ -1,0 +1,110 @@
+package restorer
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+
+	"golang.org/x/sys/unix"
+)
+
+// terminal is the terminal that the restart runs on, lent to the tree.
+type terminal struct {
+	tty   *os.File
+	group int // our own, which gets the terminal back
+}
+
+// ptsIndex is N of /dev/pts/N for a device number as /proc/PID/stat has it
+// (Linux include/linux/kdev_t.h:new_encode_dev).
+func ptsIndex(dev int) int {
+	return dev&0xff | dev>>12&0xfff00
+}
+
+// foreignTerminal tells whether n's controlling terminal lies outside the tree.
+func (r *restart) foreignTerminal(n *node) bool {
+	return n.tty != 0 && !r.files.OwnsTerminal(ptsIndex(n.tty))
+}
+
+// takeTerminal gives the tree the terminal that we run on in place of the one
+// it had: modes as they were, the window as it is here, and the foreground
+// group that was. Programs are told to look at the window's size.
+func (r *restart) takeTerminal() error {
+	saved, ok := r.files.Terminal()
+	if !ok || r.opts.Detach {
+		return nil
+	}
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return nil // no terminal here: programs find out as they would anywhere
+	}
+	r.term = &terminal{tty: tty, group: unix.Getpgrp()}
+	if err := unix.IoctlSetTermios(int(tty.Fd()), unix.TCSETS2, &saved.Termios); err != nil {
+		return fmt.Errorf("set terminal modes: %w", err)
+	}
+	if err := setWindow(int(tty.Fd()), &saved.Window); err != nil {
+		return fmt.Errorf("set window size: %w", err)
+	}
+	return r.foreground(tty)
+}
+
+// setWindow gives the terminal the old size only when it has none: a real
+// window has the size it has.
+func setWindow(fd int, old *unix.Winsize) error {
+	now, err := unix.IoctlGetWinsize(fd, unix.TIOCGWINSZ)
+	if err != nil || now.Row != 0 || now.Col != 0 {
+		return err
+	}
+	return unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, old)
+}
+
+// foreground puts the tree's foreground group into the foreground, if it was
+// a group of the tree, and sends SIGWINCH to all in it.
+func (r *restart) foreground(tty *os.File) error {
+	set := false
+	for i := range r.tree.Processes {
+		rec := &r.tree.Processes[i]
+		if rec.TTY == 0 || r.files.OwnsTerminal(ptsIndex(rec.TTY)) {
+			continue
+		}
+		if rec.TPGID != 0 && rec.TPGID != rec.Group {
+			continue
+		}
+		pid := int(r.procs[i].PID)
+		if rec.TPGID != 0 && !set {
+			set = true
+			if err := setForeground(tty, pid); err != nil {
+				return err
+			}
+		}
+		if err := unix.Kill(pid, unix.SIGWINCH); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("send SIGWINCH to %d: %w", pid, err)
+		}
+	}
+	return nil
+}
+
+// setForeground puts the group of process pid into the foreground (man 3
+// tcsetpgrp). We may be in the background by the time we take the terminal
+// back, and must not be stopped for it.
+func setForeground(tty *os.File, pid int) error {
+	signal.Ignore(unix.SIGTTOU)
+	group, err := unix.Getpgid(pid)
+	if err != nil {
+		return fmt.Errorf("group of pid %d: %w", pid, err)
+	}
+	if err := unix.IoctlSetPointerInt(int(tty.Fd()), unix.TIOCSPGRP, group); err != nil {
+		return fmt.Errorf("give the terminal to process group %d: %w", group, err)
+	}
+	return nil
+}
+
+// restore takes the terminal back.
+func (t *terminal) restore() {
+	if t == nil || t.tty == nil {
+		return
+	}
+	_ = unix.IoctlSetPointerInt(int(t.tty.Fd()), unix.TIOCSPGRP, t.group) // it may be gone
+	t.tty.Close()
+	t.tty = nil
+}
