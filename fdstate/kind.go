@@ -1,0 +1,103 @@
+package fdstate
+
+import "supervise/internal/refuse"
+
+// Kind is a row of the table of kinds. A row without Capture is refused, and
+// says why.
+type Kind struct {
+	Tag  Tag
+	Name string
+
+	// Match tells whether a description is of this kind. The first row that
+	// matches counts.
+	Match func(d *Desc) bool
+
+	// Capture makes the record. An error that is refuse.ErrUnsupported
+	// refuses this one description (see Refuse).
+	Capture func(d *Desc, s *Survey) (Record, error)
+
+	// New makes an empty record to decode into.
+	New func() Record
+
+	// Shared kinds have parts in several descriptions, so they are opened in
+	// the builder even when a single process has them.
+	Shared bool
+
+	// Late kinds name processes, so they are opened by Link.
+	Late bool
+
+	Why  string // of a refused kind
+	Hint string
+}
+
+// Kinds lists every kind of descriptor but sockets.
+var Kinds = []Kind{ // tags are in images: never renumber
+	// Outside comes first: it stands for pipes and terminals that lead out of the tree.
+	{Tag: 1, Name: "outside", Match: (*Desc).leadsOutside, Capture: captureOutside, New: record[Outside], Shared: true},
+	{Tag: 2, Name: "path only (O_PATH)", Match: isPathOnly, Capture: capturePathOnly, New: record[PathOnly]},
+	{Tag: 3, Name: "unlinked file or memfd", Match: isObject, Capture: captureObject, New: record[Object]},
+	{Tag: 4, Name: "regular file", Match: isRegular, Capture: captureRegular, New: record[Regular]},
+	{Tag: 5, Name: "directory", Match: isDirectory, Capture: captureDirectory, New: record[Directory]},
+	{Tag: 6, Name: "device", Match: isDevice, Capture: captureDevice, New: record[Device]},
+	{Tag: 7, Name: "pipe or fifo", Match: isPipe, Capture: capturePipe, New: record[Pipe], Shared: true},
+	{Tag: 8, Name: "pty", Match: isPty, Capture: capturePty, New: record[Pty], Shared: true},
+	{Tag: 9, Name: "eventfd", Match: anon("[eventfd]"), Capture: captureEventfd, New: record[Eventfd]},
+	{Tag: 10, Name: "timerfd", Match: anon("[timerfd]"), Capture: captureTimerfd, New: record[Timerfd]},
+	{Tag: 11, Name: "signalfd", Match: anon("[signalfd]"), Capture: captureSignalfd, New: record[Signalfd]},
+	{Tag: 12, Name: "epoll", Match: anon("[eventpoll]"), Capture: captureEpoll, New: record[Epoll]},
+	{Tag: 13, Name: "pidfd", Match: isPidfd, Capture: capturePidfd, New: record[Pidfd], Late: true},
+
+	// Refused, each with its reason.
+	{Tag: 100, Name: "io_uring", Match: anon("[io_uring]"), Why: "requests in flight and the rings' state cannot be read back",
+		Hint: "start the program with io_uring switched off; most then use epoll"},
+	{Tag: 101, Name: "userfaultfd", Match: anon("[userfaultfd]"), Why: "its registered ranges and waiting faults cannot be read back"},
+	{Tag: 102, Name: "perf event", Match: anon("[perf_event]"), Why: "performance counters belong to this host's hardware"},
+	{Tag: 103, Name: "bpf object", Match: isBPF, Why: "bpf objects live in the kernel and cannot be read back"},
+	{Tag: 104, Name: "fanotify", Match: anon("[fanotify]"), Why: "its marks and pending events cannot be captured yet"},
+	{Tag: 105, Name: "inotify", Match: anon("inotify"), Why: "its watches cannot be captured yet"},
+	{Tag: 106, Name: "landlock ruleset", Match: anon("[landlock-ruleset]"), Why: "its rules cannot be read back"},
+	{Tag: 107, Name: "kvm", Match: isKVM, Why: "virtual machines cannot be read back"},
+	{Tag: 108, Name: "seccomp notify", Match: anon("seccomp notify"), Why: "a seccomp listener belongs to a filter of a running process"},
+	{Tag: 109, Name: "file system or mount context", Match: isMountContext, Why: "a half-made mount cannot be read back"},
+	{Tag: 110, Name: "dma-buf or sync file", Match: isDMA, Why: "device memory cannot be read back"},
+	{Tag: 111, Name: "posix message queue", Match: isMessageQueue, Why: "posix message queues cannot be captured yet"},
+	{Tag: 112, Name: "memfd_secret", Match: isSecret, Why: "the kernel hides its memory from everyone but its owner"},
+	{Tag: 113, Name: "block device", Match: isBlockDevice, Why: "block devices cannot be captured"},
+	{Tag: 114, Name: "namespace", Match: isNamespace, Why: "namespaces held by descriptor cannot be captured yet"},
+	{Tag: 115, Name: "terminal outside", Match: isForeignTerminal, Why: "it is a terminal outside the tree, and neither stdin, stdout or stderr nor the controlling terminal",
+		Hint: "only stdin, stdout, stderr and the controlling terminal can be reconnected"},
+	{Tag: 116, Name: "other anonymous inode", Match: isAnon, Why: "this kind of descriptor is not known"},
+}
+
+func record[T any, P interface {
+	*T
+	Record
+}]() Record {
+	return P(new(T))
+}
+
+// kindOf gives the first row that matches, or nil.
+func kindOf(kinds []Kind, d *Desc) *Kind {
+	for i := range kinds {
+		if kinds[i].Match(d) {
+			return &kinds[i]
+		}
+	}
+	return nil
+}
+
+// Refuse makes an error that refuses one description, with the reason and,
+// if there is one, a hint.
+func Refuse(why, hint string) error { return &Refusal{Why: why, Hint: hint} }
+
+// Refusal is a description that cannot be captured. It is
+// refuse.ErrUnsupported.
+type Refusal struct {
+	Why  string
+	Hint string
+}
+
+func (e *Refusal) Error() string { return e.Why + ": " + refuse.ErrUnsupported.Error() }
+
+// Is makes errors.Is(err, refuse.ErrUnsupported) hold.
+func (e *Refusal) Is(target error) bool { return target == refuse.ErrUnsupported }

@@ -1,0 +1,32 @@
+package fdstate
+
+import (
+	"strings"
+)
+
+// Object is the image record of a description of a file whose content is in
+// the image: a memfd or an unlinked regular file.
+type Object struct {
+	ID uint32 `cbor:"1,keyasint" json:"object"`
+}
+
+// isObject matches regular files without a name.
+func isObject(d *Desc) bool {
+	return isRegular(d) && d.Stat.Nlink == 0 && !strings.HasPrefix(d.Link, "/proc/")
+}
+
+func captureObject(d *Desc, s *Survey) (Record, error) {
+	if err := d.checkLocks(); err != nil {
+		return nil, err
+	}
+	id, err := s.Env.Object(d.PID, d.FD, &d.Stat, d.Link)
+	return &Object{ID: id}, err
+}
+
+// Restore opens the object that is open already a second time, so that this
+// description has its own position and flags.
+func (rec *Object) Restore(o *Opener, f *File, at Slot) error {
+	o.Reopen(o.r.object(rec.ID), at, "open", f.Flags)
+	o.Seek(at.Num, f.Pos)
+	return nil
+}

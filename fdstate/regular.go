@@ -1,0 +1,85 @@
+package fdstate
+
+import (
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Regular is the image record of a regular file that is opened again by its
+// name, File.Link.
+type Regular struct {
+	Size int64 `cbor:"1,keyasint,omitempty" json:"size"`
+}
+
+// ShrunkError says that a file has lost bytes since the snapshot.
+type ShrunkError struct {
+	Path      string
+	Was, Size int64
+}
+
+func (e *ShrunkError) Error() string {
+	return fmt.Sprintf("%s is shorter than in the snapshot: %d bytes, was %d", e.Path, e.Size, e.Was)
+}
+
+// TypeError says that a name leads to another type of file than it did.
+type TypeError struct {
+	Path      string
+	Was, Mode uint32
+}
+
+func (e *TypeError) Error() string {
+	return fmt.Sprintf("%s is another type of file than in the snapshot: mode %#o, was %#o", e.Path, e.Mode, e.Was)
+}
+
+func isRegular(d *Desc) bool {
+	return d.mode() == unix.S_IFREG && strings.HasPrefix(d.Link, "/") && !isSecret(d) && !isMessageQueue(d)
+}
+
+func captureRegular(d *Desc, s *Survey) (Record, error) {
+	if err := d.checkLocks(); err != nil {
+		return nil, err
+	}
+	if err := d.checkProcFile(s); err != nil {
+		return nil, err
+	}
+	if err := d.checkPath(); err != nil {
+		return nil, err
+	}
+	return &Regular{Size: d.Stat.Size}, nil
+}
+
+// checkProcFile refuses files of /proc that belong to a process, unless it is
+// the only one that has it open: when it is restored, it is certain that this
+// process exists, and its threads do not.
+func (d *Desc) checkProcFile(s *Survey) error {
+	rest, ok := strings.CutPrefix(d.Link, "/proc/")
+	if !ok || rest[0] < '0' || rest[0] > '9' {
+		return nil
+	}
+	id, file, _ := strings.Cut(rest, "/")
+	for _, u := range d.Users {
+		if id != fmt.Sprint(s.Procs[u.Proc].Held.ID) || strings.HasPrefix(file, "task/") {
+			return Refuse("it is a file of /proc about another task", "")
+		}
+	}
+	return nil
+}
+
+// Restore opens the file and never creates or truncates it. One that has
+// grown is fine, as is.
+func (rec *Regular) Restore(o *Opener, f *File, at Slot) error {
+	o.OpenPath(at, "open", f.Link, f.Flags)
+	o.stat(at.Num, func(st *unix.Stat_t) error {
+		switch {
+		case st.Mode&unix.S_IFMT != unix.S_IFREG:
+			return &TypeError{Path: f.Link, Was: unix.S_IFREG, Mode: st.Mode}
+		case st.Size < rec.Size:
+			return &ShrunkError{Path: f.Link, Was: rec.Size, Size: st.Size}
+		}
+		return nil
+	})
+	o.Seek(at.Num, f.Pos)
+	return nil
+}

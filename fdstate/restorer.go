@@ -1,0 +1,223 @@
+package fdstate
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"supervise/internal/procfs"
+	"supervise/internal/task"
+)
+
+// Restorer opens the descriptors of a tree again. The package comment has its
+// steps in order.
+type Restorer struct {
+	state   State
+	records []Record
+	kinds   map[Tag]*Kind
+	object  func(id uint32) int
+
+	base   int     // reserved numbers begin here
+	next   int     // the next reserved number
+	places []int   // by file: the reserved number of a shared one, or -1
+	first  []int   // by file: the first process that has it
+	many   []bool  // by file: more than one process has it
+	links  [][]int // by process: the files that Link is about
+	locked [][]int // by process: the files that it locks
+	std    [3]int  // the reserved numbers of restart's own stdin, stdout and stderr
+	stdTTY [3]bool // which of them are terminals
+
+	pipes map[uint64]pipeEnds
+	ptys  map[int]ptyPair
+	last  []func(o *Opener) // queued at the end of OpenShared
+}
+
+// minBase leaves room below the reserved numbers for the numbers that calls
+// return before their descriptor is moved.
+const minBase = 16
+
+// NewRestorer prepares the restart of s. object tells the number at which a
+// memory object is open in the builder and all its descendants.
+func NewRestorer(s State, kinds []Kind, object func(id uint32) int) (*Restorer, error) {
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	records, err := s.Records(kinds)
+	if err != nil {
+		return nil, err
+	}
+	r := &Restorer{state: s, records: records, object: object, base: minBase, kinds: map[Tag]*Kind{},
+		pipes: map[uint64]pipeEnds{}, ptys: map[int]ptyPair{}}
+	for i := range kinds {
+		r.kinds[kinds[i].Tag] = &kinds[i]
+	}
+	for _, table := range s.Tables {
+		if len(table) > 0 {
+			r.base = max(r.base, table[len(table)-1].Num+1)
+		}
+	}
+	r.next = r.base
+	r.findUsers()
+	r.findLinks()
+	r.findLocks()
+	return r, nil
+}
+
+// findUsers tells private descriptions from shared ones.
+func (r *Restorer) findUsers() {
+	n := len(r.state.Files)
+	r.first, r.places, r.many = make([]int, n), make([]int, n), make([]bool, n)
+	for file := range n {
+		r.first[file], r.places[file] = -1, -1
+	}
+	for i, table := range r.state.Tables {
+		for _, fd := range table {
+			switch r.first[fd.File] {
+			case -1:
+				r.first[fd.File] = i
+			case i:
+			default:
+				r.many[fd.File] = true
+			}
+		}
+	}
+}
+
+// Base is the first reserved number: no process of the tree uses it or any
+// number above.
+func (r *Restorer) Base() int { return r.base }
+
+// Reserve gives out a number that no process of the tree uses.
+func (r *Restorer) Reserve() int {
+	r.next++
+	return r.next - 1
+}
+
+// kindAt is the kind of a file.
+func (r *Restorer) kindAt(file int) *Kind { return r.kinds[r.state.Files[file].Tag] }
+
+// shared tells whether a file is opened in the builder.
+func (r *Restorer) shared(file int) bool {
+	return r.many[file] || r.kindAt(file).Shared
+}
+
+// OpenShared opens in the builder what its descendants are to inherit.
+//
+// Preconditions:
+//   - The builder is bare, has not forked, and its 0, 1 and 2 are the stdin,
+//     stdout and stderr of the restart; below Base it has nothing else open.
+//   - Memory objects are open already, and RLIMIT_NOFILE is high enough.
+func (r *Restorer) OpenShared(builder *task.Process) error {
+	o := &Opener{Proc: builder, r: r}
+	if err := r.moveStdio(o); err != nil {
+		return err
+	}
+	for i := range r.state.Files {
+		if !r.shared(i) {
+			continue
+		}
+		r.places[i] = r.Reserve()
+		if err := r.open(o, i, Slot{Num: r.places[i], CloseOnExec: true}); err != nil {
+			return err
+		}
+	}
+	for _, fn := range r.last {
+		fn(o)
+	}
+	return o.Run()
+}
+
+// moveStdio moves the builder's own 0, 1 and 2 out of the way. One that is
+// closed becomes /dev/null.
+func (r *Restorer) moveStdio(o *Opener) error {
+	open, err := procfs.FDs(int(o.Proc.PID))
+	if err != nil {
+		return err
+	}
+	for _, num := range open {
+		if num > 2 && num < r.base {
+			return fmt.Errorf("builder pid %d: descriptor %d is open below %d", o.Proc.PID, num, r.base)
+		}
+		o.used.add(num)
+	}
+	for i := range r.std {
+		r.std[i] = r.Reserve()
+		at := Slot{Num: r.std[i], CloseOnExec: true}
+		if !o.used.used[i] {
+			o.OpenPath(at, "open /dev/null", "/dev/null", unix.O_RDWR)
+			continue
+		}
+		o.Dup(i, at)
+	}
+	for i := range r.std {
+		if o.used.used[i] {
+			o.Call("close", unix.SYS_CLOSE, i)
+			o.used.remove(i)
+		}
+	}
+	if err := o.Run(); err != nil {
+		return err
+	}
+	return r.findTerminals(o)
+}
+
+// open queues all it takes to open a file at a slot.
+func (r *Restorer) open(o *Opener, file int, at Slot) error {
+	f := &r.state.Files[file]
+	wrap := func(err error) error { return fmt.Errorf("restore %s (%s): %w", f.Link, r.kindAt(file).Name, err) }
+	mark := len(o.then)
+	if err := r.records[file].Restore(o, f, at); err != nil {
+		return wrap(err)
+	}
+	if _, ok := r.records[file].(keepsFlags); !ok {
+		o.Call("fcntl F_SETFL", unix.SYS_FCNTL, at.Num, unix.F_SETFL, f.Flags&^unix.O_ASYNC)
+	}
+	o.wrap(min(mark, len(o.then)), wrap)
+	return nil
+}
+
+// keepsFlags is a record whose description gets no F_SETFL.
+type keepsFlags interface{ keepsFlags() }
+
+// OpenOwn opens process i's private descriptions and puts all of its
+// descriptors at their numbers. Nothing else is open below Base in p.
+func (r *Restorer) OpenOwn(i int, p *task.Process) error {
+	o := &Opener{Proc: p, r: r}
+	placed := map[int]int{} // private file: its number
+	for _, fd := range r.state.Tables[i] {
+		at := Slot{Num: fd.Num, CloseOnExec: fd.CloseOnExec}
+		if r.shared(fd.File) {
+			o.Dup(r.source(fd.File, fd.Num), at)
+			continue
+		}
+		if r.late(fd.File) {
+			continue
+		}
+		if num, ok := placed[fd.File]; ok {
+			o.Dup(num, at)
+			continue
+		}
+		placed[fd.File] = fd.Num
+		if err := r.open(o, fd.File, at); err != nil {
+			return err
+		}
+	}
+	return o.Run()
+}
+
+// source is the reserved number that a process's descriptor comes from.
+func (r *Restorer) source(file, num int) int {
+	if out, ok := r.records[file].(*Outside); ok && len(out.Std) > 0 {
+		return r.std[out.pick(num)]
+	}
+	return r.places[file]
+}
+
+// number is where process i has a file: in its table or, inherited and not
+// closed yet, at its reserved number.
+func (r *Restorer) number(i, file int) int {
+	if num := r.state.Tables[i].Find(file); num >= 0 {
+		return num
+	}
+	return r.places[file]
+}

@@ -1,0 +1,233 @@
+package fdstate
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"supervise/internal/procfs"
+	"supervise/internal/task"
+)
+
+// Proc is one process of a frozen tree.
+type Proc struct {
+	Held *task.Process
+	Comm string
+}
+
+// Survey is what a tree's descriptors look like as a whole: kinds that lie in
+// several descriptions find their other parts here.
+type Survey struct {
+	Procs []Proc
+	Descs []*Desc // in order of their first user
+	Env   Env
+
+	tables [][]entry
+	byPID  map[task.PID]int
+	pidfd  struct{ proc, fd int } // the last one used; fd 0 is none
+	pipes  map[inode]*pipe
+	nPipes uint64
+	ttys   map[ttyName]*terminal
+}
+
+// entry is one descriptor while descriptions are still being found.
+type entry struct {
+	proc, num int
+	ino       inode
+	info      procfs.FDInfo
+	desc      *Desc
+}
+
+type inode struct{ dev, ino uint64 }
+
+// newSurvey finds all descriptors and the descriptions behind them.
+func newSurvey(procs []Proc, env Env) (*Survey, error) {
+	s := &Survey{Procs: procs, Env: env, byPID: map[task.PID]int{}, tables: make([][]entry, len(procs)),
+		pipes: map[inode]*pipe{}, ttys: map[ttyName]*terminal{}}
+	for i, p := range procs {
+		s.byPID[p.Held.PID] = i
+	}
+	for i := range procs {
+		if err := s.readTable(i); err != nil {
+			return nil, s.explain(i, fmt.Errorf("descriptors of pid %d: %w", s.pid(i), err))
+		}
+	}
+	if err := s.group(); err != nil {
+		return nil, err
+	}
+	return s, s.describeAll()
+}
+
+func (s *Survey) pid(proc int) task.PID { return s.Procs[proc].Held.PID }
+
+// at gives the description behind a process's descriptor, or nil.
+func (s *Survey) at(proc, num int) *Desc {
+	table := s.tables[proc]
+	i, ok := slices.BinarySearchFunc(table, num, func(e entry, num int) int { return cmp.Compare(e.num, num) })
+	if !ok {
+		return nil
+	}
+	return table[i].desc
+}
+
+func (s *Survey) readTable(proc int) error {
+	pid := int(s.pid(proc))
+	nums, err := procfs.FDs(pid)
+	if err != nil {
+		return err
+	}
+	table := make([]entry, len(nums))
+	for i, num := range nums {
+		e := entry{proc: proc, num: num}
+		var st unix.Stat_t
+		if err := unix.Stat(fdPath(s.pid(proc), num), &st); err != nil {
+			return fmt.Errorf("stat fd %d: %w", num, err)
+		}
+		e.ino = inode{st.Dev, st.Ino}
+		if e.info, err = procfs.ReadFDInfo(pid, num); err != nil {
+			return err
+		}
+		table[i] = e
+	}
+	s.tables[proc] = table
+	return nil
+}
+
+func fdPath(pid task.PID, num int) string { return fmt.Sprintf("/proc/%d/fd/%d", pid, num) }
+
+// group finds the descriptions: descriptors of the same inode are compared by
+// kcmp(2), whose answer is an order, so that sorting brings equal ones
+// together in n log n steps.
+func (s *Survey) group() error {
+	byInode := map[inode][]*entry{}
+	for _, table := range s.tables {
+		for i := range table {
+			e := &table[i]
+			byInode[e.ino] = append(byInode[e.ino], e)
+		}
+	}
+	for _, same := range byInode {
+		if err := s.groupInode(same); err != nil {
+			return err
+		}
+	}
+	slices.SortFunc(s.Descs, func(a, b *Desc) int { return a.Users[0].compare(b.Users[0]) })
+	for i, d := range s.Descs {
+		d.index = i
+	}
+	return nil
+}
+
+func (u User) compare(v User) int {
+	return cmp.Or(cmp.Compare(u.Proc, v.Proc), cmp.Compare(u.Num, v.Num))
+}
+
+// groupInode makes descriptions of the descriptors of one inode.
+func (s *Survey) groupInode(same []*entry) error {
+	var failed error
+	compare := func(a, b *entry) int {
+		order, err := kcmpFile(s.pid(a.proc), a.num, s.pid(b.proc), b.num)
+		if err != nil && failed == nil {
+			failed = errors.Join(s.explain(a.proc, err), s.explain(b.proc, err))
+		}
+		return order
+	}
+	slices.SortFunc(same, compare)
+	first := len(s.Descs)
+	for i, e := range same {
+		if i > 0 && compare(same[i-1], e) == 0 {
+			e.desc = same[i-1].desc
+		} else {
+			e.desc = &Desc{survey: s}
+			s.Descs = append(s.Descs, e.desc)
+		}
+		cloexec := e.info.Flags&unix.O_CLOEXEC != 0
+		e.desc.Users = append(e.desc.Users, User{Proc: e.proc, Num: e.num, CloseOnExec: cloexec})
+	}
+	for _, d := range s.Descs[first:] {
+		slices.SortFunc(d.Users, User.compare)
+	}
+	return failed
+}
+
+// describeAll looks at every description through its first user, and then at
+// what can only be told from all of them.
+func (s *Survey) describeAll() error {
+	for _, table := range s.tables {
+		for i := range table {
+			e := &table[i]
+			if first := e.desc.Users[0]; first.Proc == e.proc && first.Num == e.num {
+				if err := s.describe(e); err != nil {
+					return s.explain(e.proc, fmt.Errorf("fd %d of pid %d: %w", e.num, s.pid(e.proc), err))
+				}
+			}
+		}
+	}
+	for _, look := range []func() error{s.surveyLocks, s.surveyPipes, s.surveyTerminals} {
+		if err := look(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Survey) describe(e *entry) error {
+	d := e.desc
+	d.PID, d.Comm, d.FD, d.Proc, d.Info = s.pid(e.proc), s.Procs[e.proc].Comm, e.num, e.proc, e.info
+	var err error
+	if d.Link, err = procfs.FDLink(int(d.PID), d.FD); err != nil {
+		return err
+	}
+	if err := unix.Stat(fdPath(d.PID, d.FD), &d.Stat); err != nil {
+		return fmt.Errorf("stat: %w", err)
+	}
+	if d.mode() == unix.S_IFSOCK && d.Info.Flags&unix.O_PATH == 0 {
+		return d.look(func(fd int) error {
+			d.Domain, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+			return err
+		})
+	}
+	return nil
+}
+
+// copyFD takes a copy of a process's descriptor. The pidfd of the last
+// process is kept, as descriptions are looked at process by process.
+func (s *Survey) copyFD(proc, num int) (int, error) {
+	if s.pidfd.fd == 0 || s.pidfd.proc != proc {
+		s.close()
+		fd, err := unix.PidfdOpen(int(s.pid(proc)), 0)
+		if err != nil {
+			return -1, fmt.Errorf("pidfd_open %d: %w", s.pid(proc), err)
+		}
+		s.pidfd.proc, s.pidfd.fd = proc, fd
+	}
+	fd, err := unix.PidfdGetfd(s.pidfd.fd, num, 0)
+	if err != nil {
+		return -1, fmt.Errorf("pidfd_getfd: %w", err)
+	}
+	return fd, nil
+}
+
+func (s *Survey) close() {
+	if s.pidfd.fd != 0 {
+		unix.Close(s.pidfd.fd)
+		s.pidfd.fd = 0
+	}
+}
+
+// explain turns any error about a process that has died into ErrGone: what
+// /proc and the rest answer then depends on how far its exit has come.
+func (s *Survey) explain(proc int, err error) error {
+	if err == nil || errors.Is(err, task.ErrGone) {
+		return err
+	}
+	st, statErr := procfs.ReadStat(int(s.pid(proc)))
+	const exiting = 0x4 // PF_EXITING, Linux include/linux/sched.h
+	if procfs.Gone(statErr) || statErr == nil && (st.State == 'Z' || st.State == 'X' || st.Flags&exiting != 0) {
+		return fmt.Errorf("pid %d: %w (%w)", s.pid(proc), task.ErrGone, err)
+	}
+	return err
+}
