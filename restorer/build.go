@@ -2,6 +2,7 @@ package restorer
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"syscall"
 
@@ -40,6 +41,14 @@ func (r *restart) build() error {
 	return r.shared()
 }
 
+// builderCaps are the capabilities that the builder uses in its own user
+// namespace. They must be ambient, since execve(2) takes all others from a
+// program that is not uid 0 there.
+var builderCaps = []uintptr{
+	unix.CAP_SYS_ADMIN, // mount, unshare(CLONE_NEWTIME), clone3 with set_tid, PR_SET_MM_MAP with an exe
+	unix.CAP_SYS_TIME,  // timens_offsets
+}
+
 // startBuilder starts our own program, held at its first instruction, which
 // it never makes.
 func (r *restart) startBuilder() error {
@@ -58,6 +67,7 @@ func (r *restart) startBuilder() error {
 		attr.Sys.Cloneflags |= unix.CLONE_NEWUSER
 		attr.Sys.UidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getuid(), HostID: os.Getuid(), Size: 1}}
 		attr.Sys.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getgid(), HostID: os.Getgid(), Size: 1}}
+		attr.Sys.AmbientCaps = builderCaps
 	}
 	builder, err := task.Start("/proc/self/exe", []string{InitName}, attr)
 	if len(attr.Files) > statusFD {
@@ -106,6 +116,11 @@ func (r *restart) emptyBuilder() error {
 		}
 	}
 	b.Add(unix.SYS_PRCTL, unix.PR_SET_NAME, InitName)
+	first := statusFD // what our own caller left open for us is not the tree's
+	if r.status != nil {
+		first++
+	}
+	b.Add(unix.SYS_CLOSE_RANGE, first, math.MaxUint32, 0)
 	return r.builder.Run(&b)
 }
 
@@ -154,7 +169,10 @@ func (r *restart) shared() error {
 	kinds := append(append([]fdstate.Kind{}, fdstate.Kinds...), netstate.Kinds...)
 	_, end := r.builder.Occupied()
 	r.objects = memstate.NewObjectRestorer(r.tree.Objects, end+task.PageSize)
-	var err error
+	err := r.findTerminals(kinds)
+	if err != nil {
+		return err
+	}
 	if r.files, err = fdstate.NewRestorer(r.tree.Files, kinds, r.objects.FD); err != nil {
 		return err
 	}

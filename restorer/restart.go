@@ -57,6 +57,8 @@ type restart struct {
 	known   map[task.ID]*task.Process
 	status  *os.File // the init's report of how the root ended, or nil
 	term    *terminal
+	ptys    map[int]bool      // terminals of the tree's own, by device number
+	outside *fdstate.Terminal // the terminal outside, or nil
 }
 
 // stage is one step of a restart. It begins with its phase's event.

@@ -7,6 +7,8 @@ import (
 	"os/signal"
 
 	"golang.org/x/sys/unix"
+
+	"supervise/fdstate"
 )
 
 // terminal is the terminal that the restart runs on, lent to the tree.
@@ -23,15 +25,37 @@ func ptsIndex(dev int) int {
 
 // foreignTerminal tells whether n's controlling terminal lies outside the tree.
 func (r *restart) foreignTerminal(n *node) bool {
-	return n.tty != 0 && !r.files.OwnsTerminal(ptsIndex(n.tty))
+	return n.tty != 0 && !r.ptys[n.tty]
+}
+
+// findTerminals sorts the tree's terminals into those that it has made itself
+// and the one outside.
+func (r *restart) findTerminals(kinds []fdstate.Kind) error {
+	records, err := r.tree.Files.Records(kinds)
+	if err != nil {
+		return err
+	}
+	r.ptys = map[int]bool{}
+	for _, rec := range records {
+		switch rec := rec.(type) {
+		case *fdstate.Pty:
+			if rec.Master != nil {
+				r.ptys[rec.Master.Terminal.TTYNr()] = true
+			}
+		case *fdstate.Outside:
+			if rec.Terminal != nil && rec.Terminal.Termios != nil {
+				r.outside = rec.Terminal
+			}
+		}
+	}
+	return nil
 }
 
 // takeTerminal gives the tree the terminal that we run on in place of the one
 // it had: modes as they were, the window as it is here, and the foreground
 // group that was. Programs are told to look at the window's size.
 func (r *restart) takeTerminal() error {
-	saved, ok := r.files.Terminal()
-	if !ok || r.opts.Detach {
+	if r.outside == nil || r.opts.Detach {
 		return nil
 	}
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
@@ -39,10 +63,10 @@ func (r *restart) takeTerminal() error {
 		return nil // no terminal here: programs find out as they would anywhere
 	}
 	r.term = &terminal{tty: tty, group: unix.Getpgrp()}
-	if err := unix.IoctlSetTermios(int(tty.Fd()), unix.TCSETS2, &saved.Termios); err != nil {
+	if err := unix.IoctlSetTermios(int(tty.Fd()), unix.TCSETS2, (*unix.Termios)(r.outside.Termios)); err != nil {
 		return fmt.Errorf("set terminal modes: %w", err)
 	}
-	if err := setWindow(int(tty.Fd()), &saved.Window); err != nil {
+	if err := setWindow(int(tty.Fd()), (*unix.Winsize)(&r.outside.Winsize)); err != nil {
 		return fmt.Errorf("set window size: %w", err)
 	}
 	return r.foreground(tty)
@@ -64,7 +88,7 @@ func (r *restart) foreground(tty *os.File) error {
 	set := false
 	for i := range r.tree.Processes {
 		rec := &r.tree.Processes[i]
-		if rec.TTY == 0 || r.files.OwnsTerminal(ptsIndex(rec.TTY)) {
+		if rec.TTY == 0 || r.ptys[rec.TTY] {
 			continue
 		}
 		if rec.TPGID != 0 && rec.TPGID != rec.Group {

@@ -50,6 +50,7 @@ var threadParts = []struct {
 	restore func(*threadRestore) error
 }{
 	{"name", captureName, restoreName},
+	{"schedule", captureSchedule, restoreSchedule},
 	{"altstack", captureAltStack, restoreAltStack},
 	{"futexes", captureFutexes, restoreFutexes}, // after memory: rseq is written to
 	{"pending signals", captureThreadPending, restoreThreadPending},

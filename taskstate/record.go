@@ -44,6 +44,7 @@ type Thread struct {
 	ClearTID  task.Addr  `cbor:"8,keyasint,omitempty" json:"clear_child_tid,omitempty"`
 	Robust    RobustList `cbor:"9,keyasint" json:"robust_list"`
 	Rseq      Rseq       `cbor:"10,keyasint" json:"rseq"`
+	Schedule  Schedule   `cbor:"11,keyasint" json:"schedule"`
 }
 
 // Zombie is the record of a process that is dead and not yet waited for.

@@ -133,15 +133,23 @@ func insideRestart(p *process) bool {
 	return false
 }
 
+// Types of kcmp(2) (Linux include/uapi/linux/kcmp.h).
+const (
+	kcmpVM      = 1
+	kcmpFiles   = 2
+	kcmpFS      = 3
+	kcmpSighand = 4
+)
+
 // Things that processes can share (man 2 kcmp), and how clone(2) calls it.
 var shareable = []struct {
 	kcmp int
 	what string
 }{
-	{unix.KCMP_VM, "memory (CLONE_VM)"},
-	{unix.KCMP_FILES, "descriptor table (CLONE_FILES)"},
-	{unix.KCMP_FS, "working directory (CLONE_FS)"},
-	{unix.KCMP_SIGHAND, "signal handlers (CLONE_SIGHAND)"},
+	{kcmpVM, "memory (CLONE_VM)"},
+	{kcmpFiles, "descriptor table (CLONE_FILES)"},
+	{kcmpFS, "working directory (CLONE_FS)"},
+	{kcmpSighand, "signal handlers (CLONE_SIGHAND)"},
 }
 
 // refuseSharing finds processes that share what normally only threads do, and

@@ -158,7 +158,6 @@ func (s *snapshot) captureTree() error {
 	}
 	s.rec.Version = treestate.Version
 	s.rec.Objects = s.objects.Records()
-	s.rec.Zombies = s.zombies
 	s.linkParents()
 	for i := range s.rec.Processes {
 		s.rec.XFeatures |= s.rec.Processes[i].XFeatures()
@@ -182,11 +181,22 @@ func (s *snapshot) linkParents() {
 	for i, p := range s.procs {
 		s.rec.Processes[i].TPGID = groups[p.facts.Stat.TPGID]
 	}
+	s.rec.Zombies = s.ownZombies(ids)
+}
+
+// ownZombies keeps those zombies that a process of the tree may still wait for.
+func (s *snapshot) ownZombies(ids map[int]task.ID) []taskstate.Zombie {
+	var own []taskstate.Zombie
 	for i, pid := range s.tree.Zombies {
-		if st, err := procfs.ReadStat(int(pid)); err == nil {
-			s.rec.Zombies[i].Parent = ids[st.PPID]
+		st, err := procfs.ReadStat(int(pid))
+		if err != nil || ids[st.PPID] == 0 {
+			continue
 		}
+		z := s.zombies[i]
+		z.Parent = ids[st.PPID]
+		own = append(own, z)
 	}
+	return own
 }
 
 // hostName is for the manifest; an empty one does no harm.
