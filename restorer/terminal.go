@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 
@@ -97,7 +97,11 @@ func (r *restart) foreground(tty *os.File) error {
 		pid := int(r.procs[i].PID)
 		if rec.TPGID != 0 && !set {
 			set = true
-			if err := setForeground(tty, pid); err != nil {
+			group, err := unix.Getpgid(pid)
+			if err != nil {
+				return fmt.Errorf("group of pid %d: %w", pid, err)
+			}
+			if err := setForeground(tty, group); err != nil {
 				return err
 			}
 		}
@@ -108,19 +112,22 @@ func (r *restart) foreground(tty *os.File) error {
 	return nil
 }
 
-// setForeground puts the group of process pid into the foreground (man 3
-// tcsetpgrp). We may be in the background by the time we take the terminal
-// back, and must not be stopped for it.
-func setForeground(tty *os.File, pid int) error {
-	signal.Ignore(unix.SIGTTOU)
-	group, err := unix.Getpgid(pid)
+// setForeground is tcsetpgrp(3). We may be in the background ourselves, when
+// the kernel would send SIGTTOU instead of obeying; it obeys a thread that
+// blocks the signal (Linux drivers/tty/tty_jobctrl.c:__tty_check_change, v6.18).
+func setForeground(tty *os.File, group int) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var block, old unix.Sigset_t
+	block.Val[0] = 1 << (unix.SIGTTOU - 1)
+	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &block, &old); err != nil {
+		return fmt.Errorf("block SIGTTOU: %w", err)
+	}
+	err := unix.IoctlSetPointerInt(int(tty.Fd()), unix.TIOCSPGRP, group)
 	if err != nil {
-		return fmt.Errorf("group of pid %d: %w", pid, err)
+		err = fmt.Errorf("give the terminal to process group %d: %w", group, err)
 	}
-	if err := unix.IoctlSetPointerInt(int(tty.Fd()), unix.TIOCSPGRP, group); err != nil {
-		return fmt.Errorf("give the terminal to process group %d: %w", group, err)
-	}
-	return nil
+	return errors.Join(err, unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil))
 }
 
 // restore takes the terminal back.
@@ -128,7 +135,7 @@ func (t *terminal) restore() {
 	if t == nil || t.tty == nil {
 		return
 	}
-	_ = unix.IoctlSetPointerInt(int(t.tty.Fd()), unix.TIOCSPGRP, t.group) // it may be gone
+	_ = setForeground(t.tty, t.group) // the terminal may be gone
 	t.tty.Close()
 	t.tty = nil
 }

@@ -3,6 +3,7 @@ package task
 import (
 	"encoding/binary"
 	"fmt"
+	"reflect"
 	"syscall"
 )
 
@@ -33,7 +34,7 @@ type Pointer struct{ At, To int }
 
 // Add appends system call nr. An argument is
 //
-//   - an integer of any type, or an Addr, PID or TID: passed as it is;
+//   - an integer or a boolean of any type: passed as it is;
 //   - a string: the call gets a pointer to it, ended by a zero byte;
 //   - a []byte: the call gets a pointer to a copy of it in the tracee, and
 //     what stands there after the call is copied back. nil passes NULL;
@@ -63,35 +64,16 @@ func (c *Call) set(i int, arg any) {
 	}
 }
 
-// integer widens any integer argument as the C ABI does.
+// integer widens an integer or boolean of any type as the C ABI does.
 func integer(arg any) uint64 {
-	switch v := arg.(type) {
-	case int:
-		return uint64(v)
-	case int32:
-		return uint64(int64(v))
-	case int64:
-		return uint64(v)
-	case uint:
-		return uint64(v)
-	case uint32:
-		return uint64(v)
-	case uint64:
-		return v
-	case uintptr:
-		return uint64(v)
-	case Addr:
-		return uint64(v)
-	case PID:
-		return uint64(v)
-	case TID:
-		return uint64(v)
-	case syscall.Signal:
-		return uint64(v)
-	case bool:
-		if v {
-			return 1
-		}
+	switch v := reflect.ValueOf(arg); {
+	case v.CanInt():
+		return uint64(v.Int())
+	case v.CanUint():
+		return v.Uint()
+	case v.Kind() == reflect.Bool && v.Bool():
+		return 1
+	case v.Kind() == reflect.Bool:
 		return 0
 	}
 	panic(fmt.Sprintf("task: %T cannot be an argument of a system call", arg))
