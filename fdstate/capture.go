@@ -50,8 +50,7 @@ func Capture(procs []Proc, kinds []Kind, env Env, refused *refuse.List) (State, 
 	for i, table := range s.tables {
 		state.Tables[i] = make(Table, 0, len(table))
 		for _, e := range table {
-			cloexec := e.info.Flags&unix.O_CLOEXEC != 0
-			state.Tables[i] = append(state.Tables[i], FD{Num: e.num, File: e.desc.index, CloseOnExec: cloexec})
+			state.Tables[i] = append(state.Tables[i], FD{Num: e.num, File: e.desc.index, CloseOnExec: e.closeOnExec})
 		}
 	}
 	return state, nil

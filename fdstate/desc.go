@@ -38,9 +38,8 @@ type Desc struct {
 
 // User is one descriptor of one process.
 type User struct {
-	Proc        int
-	Num         int
-	CloseOnExec bool
+	Proc int
+	Num  int
 }
 
 // Flags are the access mode and status flags.

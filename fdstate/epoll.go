@@ -82,7 +82,7 @@ func (rec *Epoll) Restore(o *Opener, _ *File, at Slot) error {
 }
 
 // procs are the processes that have something to link.
-func (rec *Epoll) procs() []int {
+func (rec *Epoll) procs(int) []int {
 	var list []int
 	for _, in := range rec.Interests {
 		if len(list) == 0 || list[len(list)-1] != in.Proc {

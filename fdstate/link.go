@@ -13,8 +13,9 @@ import (
 
 // linker is a record that refers to descriptors of processes.
 type linker interface {
-	// procs are the processes in which there is something to link.
-	procs() []int
+	// procs are the processes in which there is something to link. first is
+	// the first that has the file.
+	procs(first int) []int
 
 	// Link queues the calls to be made in process i.
 	Link(o *Opener, i, file int)
@@ -25,10 +26,11 @@ func (r *Restorer) findLinks() {
 	r.links = make([][]int, len(r.state.Tables))
 	for file := range r.state.Files {
 		var procs []int
+		first := r.firstProc(file)
 		if rec, ok := r.records[file].(linker); ok {
-			procs = rec.procs()
+			procs = rec.procs(first)
 		}
-		if first := r.firstProc(file); r.state.Files[file].Owner != nil && !slices.Contains(procs, first) {
+		if r.state.Files[file].Owner != nil && !slices.Contains(procs, first) {
 			procs = append(procs, first)
 		}
 		for _, i := range procs {

@@ -17,9 +17,9 @@ func capturePathOnly(d *Desc, s *Survey) (Record, error) {
 	return &PathOnly{Type: d.mode()}, d.checkPath()
 }
 
-// Restore opens the name itself, even when it is a symbolic link's.
+// Restore opens the name, a symbolic link itself if it was one (O_NOFOLLOW).
 func (rec *PathOnly) Restore(o *Opener, f *File, at Slot) error {
-	o.Open(at, "open", unix.SYS_OPENAT, unix.AT_FDCWD, f.Link, unix.O_PATH|unix.O_NOFOLLOW|f.Flags&unix.O_DIRECTORY|at.flag(), 0)
+	o.Open(at, "open", unix.SYS_OPENAT, unix.AT_FDCWD, f.Link, unix.O_PATH|f.Flags&(unix.O_NOFOLLOW|unix.O_DIRECTORY)|at.flag(), 0)
 	o.stat(at.Num, func(st *unix.Stat_t) error {
 		if st.Mode&unix.S_IFMT != rec.Type {
 			return &TypeError{Path: f.Link, Was: rec.Type, Mode: st.Mode}

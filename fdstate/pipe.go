@@ -1,8 +1,10 @@
 package fdstate
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -157,7 +159,7 @@ func teePipe(fd, size, n int, packets bool) ([][]byte, error) {
 	}
 	got, err := unix.Tee(fd, ours[1], n, unix.SPLICE_F_NONBLOCK)
 	if err != nil || got != int64(n) {
-		return nil, fmt.Errorf("tee: %d of %d bytes: %w", got, n, err)
+		return nil, fmt.Errorf("tee %d of %d bytes: %w", got, n, cmp.Or(err, io.ErrShortWrite))
 	}
 	var chunks [][]byte
 	for buf := make([]byte, n); ; {
@@ -256,6 +258,9 @@ func (b *Buffer) fill(o *Opener, end int) error {
 		return err
 	}
 	defer unix.Close(fd)
+	if n, err := unix.IoctlGetInt(fd, fionread); err != nil || n > 0 {
+		return cmp.Or(err, fmt.Errorf("another program uses it: it has %d bytes in it", n))
+	}
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
 	if err != nil {
 		return fmt.Errorf("fcntl F_GETFL: %w", err)
@@ -269,7 +274,7 @@ func (b *Buffer) fill(o *Opener, end int) error {
 	}
 	for _, chunk := range b.Chunks {
 		if n, err := unix.Write(fd, chunk); n != len(chunk) {
-			return fmt.Errorf("fill the pipe: %d of %d bytes: %w", n, len(chunk), err)
+			return fmt.Errorf("write %d of %d bytes: %w", n, len(chunk), cmp.Or(err, io.ErrShortWrite))
 		}
 	}
 	_, err = unix.FcntlInt(uintptr(fd), unix.F_SETFL, flags)

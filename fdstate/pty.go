@@ -118,7 +118,7 @@ func (rec *Pty) Restore(o *Opener, f *File, at Slot) error {
 		o.Dup(pair.master, at)
 		return nil
 	}
-	flags := openFlags(f.Flags) | unix.O_NOCTTY | unix.O_NONBLOCK | at.flag()
+	flags := openFlags(f.Flags) | unix.O_NOCTTY | unix.O_NONBLOCK // not O_CLOEXEC: see askCloseOnExec
 	o.Open(at, "ioctl TIOCGPTPEER", unix.SYS_IOCTL, pair.master, unix.TIOCGPTPEER, flags)
 	return nil
 }
@@ -148,7 +148,7 @@ func (o *Opener) openPty(index int) (ptyPair, error) {
 	o.Call("ioctl TIOCPKT", unix.SYS_IOCTL, master, unix.TIOCPKT, flagBytes(m.Packet))
 	if !m.Unopened {
 		pair.slave = o.r.Reserve()
-		o.Open(Slot{pair.slave, true}, "ioctl TIOCGPTPEER", unix.SYS_IOCTL, master, unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
+		o.Open(Slot{pair.slave, true}, "ioctl TIOCGPTPEER", unix.SYS_IOCTL, master, unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY)
 	}
 	o.r.last = append(o.r.last, func(o *Opener) { m.close(o, pair) })
 	return pair, nil

@@ -105,7 +105,8 @@ func (r *Restorer) shared(file int) bool {
 //
 // Preconditions:
 //   - The builder is bare, has not forked, and its 0, 1 and 2 are the stdin,
-//     stdout and stderr of the restart; below Base it has nothing else open.
+//     stdout and stderr of the restart; whatever else is open below Base is
+//     closed.
 //   - Memory objects are open already, and RLIMIT_NOFILE is high enough.
 func (r *Restorer) OpenShared(builder *task.Process) error {
 	o := &Opener{Proc: builder, r: r}
@@ -135,10 +136,11 @@ func (r *Restorer) moveStdio(o *Opener) error {
 		return err
 	}
 	for _, num := range open {
-		if num > 2 && num < r.base {
-			return fmt.Errorf("builder pid %d: descriptor %d is open below %d", o.Proc.PID, num, r.base)
-		}
 		o.used.add(num)
+		if num > 2 && num < r.base { // left open by whoever started the restart
+			o.Call("close", unix.SYS_CLOSE, num)
+			o.used.remove(num)
+		}
 	}
 	for i := range r.std {
 		r.std[i] = r.Reserve()

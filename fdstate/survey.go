@@ -35,10 +35,11 @@ type Survey struct {
 
 // entry is one descriptor while descriptions are still being found.
 type entry struct {
-	proc, num int
-	ino       inode
-	info      procfs.FDInfo
-	desc      *Desc
+	proc, num   int
+	ino         inode
+	info        procfs.FDInfo
+	closeOnExec bool
+	desc        *Desc
 }
 
 type inode struct{ dev, ino uint64 }
@@ -65,12 +66,19 @@ func (s *Survey) pid(proc int) task.PID { return s.Procs[proc].Held.PID }
 
 // at gives the description behind a process's descriptor, or nil.
 func (s *Survey) at(proc, num int) *Desc {
+	if e := s.entry(proc, num); e != nil {
+		return e.desc
+	}
+	return nil
+}
+
+func (s *Survey) entry(proc, num int) *entry {
 	table := s.tables[proc]
 	i, ok := slices.BinarySearchFunc(table, num, func(e entry, num int) int { return cmp.Compare(e.num, num) })
 	if !ok {
 		return nil
 	}
-	return table[i].desc
+	return &table[i]
 }
 
 func (s *Survey) readTable(proc int) error {
@@ -78,6 +86,9 @@ func (s *Survey) readTable(proc int) error {
 	nums, err := procfs.FDs(pid)
 	if err != nil {
 		return err
+	}
+	if len(nums) == 0 {
+		return s.alive(proc)
 	}
 	table := make([]entry, len(nums))
 	for i, num := range nums {
@@ -90,6 +101,7 @@ func (s *Survey) readTable(proc int) error {
 		if e.info, err = procfs.ReadFDInfo(pid, num); err != nil {
 			return err
 		}
+		e.closeOnExec = e.info.Flags&unix.O_CLOEXEC != 0
 		table[i] = e
 	}
 	s.tables[proc] = table
@@ -144,8 +156,7 @@ func (s *Survey) groupInode(same []*entry) error {
 			e.desc = &Desc{survey: s}
 			s.Descs = append(s.Descs, e.desc)
 		}
-		cloexec := e.info.Flags&unix.O_CLOEXEC != 0
-		e.desc.Users = append(e.desc.Users, User{Proc: e.proc, Num: e.num, CloseOnExec: cloexec})
+		e.desc.Users = append(e.desc.Users, User{Proc: e.proc, Num: e.num})
 	}
 	for _, d := range s.Descs[first:] {
 		slices.SortFunc(d.Users, User.compare)
@@ -224,10 +235,18 @@ func (s *Survey) explain(proc int, err error) error {
 	if err == nil || errors.Is(err, task.ErrGone) {
 		return err
 	}
-	st, statErr := procfs.ReadStat(int(s.pid(proc)))
+	if gone := s.alive(proc); gone != nil {
+		return fmt.Errorf("%w (%w)", gone, err)
+	}
+	return err
+}
+
+// alive gives ErrGone for a process that is dead or dying.
+func (s *Survey) alive(proc int) error {
 	const exiting = 0x4 // PF_EXITING, Linux include/linux/sched.h
-	if procfs.Gone(statErr) || statErr == nil && (st.State == 'Z' || st.State == 'X' || st.Flags&exiting != 0) {
-		return fmt.Errorf("pid %d: %w (%w)", s.pid(proc), task.ErrGone, err)
+	st, err := procfs.ReadStat(int(s.pid(proc)))
+	if procfs.Gone(err) || err == nil && (st.State == 'Z' || st.State == 'X' || st.Flags&exiting != 0) {
+		return fmt.Errorf("pid %d: %w", s.pid(proc), task.ErrGone)
 	}
 	return err
 }

@@ -176,6 +176,25 @@ func (s *Survey) addTerminal(d *Desc, fd int) error {
 	}
 	d.tty = s.terminal(name)
 	d.tty.slaves = append(d.tty.slaves, d)
+	return s.askCloseOnExec(d, fd)
+}
+
+// askCloseOnExec corrects what fdinfo says about close-on-exec. It adds
+// O_CLOEXEC to the flags of the description, but those of a slave opened by
+// TIOCGPTPEER have it for ever if that call was given it (Linux
+// fs/proc/fd.c:seq_show, drivers/tty/pty.c:ptm_open_peer, v6.12).
+func (s *Survey) askCloseOnExec(d *Desc, fd int) error {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err != nil || flags&unix.O_CLOEXEC == 0 {
+		return err
+	}
+	for _, u := range d.Users {
+		own, err := s.Procs[u.Proc].Held.Call(unix.SYS_FCNTL, u.Num, unix.F_GETFD)
+		if err != nil {
+			return err
+		}
+		s.entry(u.Proc, u.Num).closeOnExec = own&unix.FD_CLOEXEC != 0
+	}
 	return nil
 }
 

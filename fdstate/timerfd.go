@@ -89,18 +89,27 @@ func (s *Survey) clock(proc, id int) (int64, error) {
 	return ts.Nano(), nil
 }
 
-// Restore sets the timer even when it is not armed, since its flags are kept,
-// and then the expirations not read yet, which setting it clears.
+// Restore makes a timer that is not set yet.
 func (rec *Timerfd) Restore(o *Opener, _ *File, at Slot) error {
 	o.Open(at, fmt.Sprintf("timerfd_create of clock %d", rec.Clock), unix.SYS_TIMERFD_CREATE, rec.Clock, at.flag())
+	return nil
+}
+
+func (rec *Timerfd) procs(first int) []int { return []int{first} }
+
+// Link sets the timer, in a process of the tree, since absolute times are of
+// the setter's time namespace and the builder is in another. One that is not
+// armed is set too, to keep its flags. Expirations not read yet come last:
+// setting the timer clears them.
+func (rec *Timerfd) Link(o *Opener, i, file int) {
+	num := o.r.number(i, file)
 	var spec []byte
 	for _, ns := range []int64{rec.Interval, rec.Value} {
 		spec = binary.LittleEndian.AppendUint64(spec, uint64(ns/1e9))
 		spec = binary.LittleEndian.AppendUint64(spec, uint64(ns%1e9))
 	}
-	o.Call("timerfd_settime", unix.SYS_TIMERFD_SETTIME, at.Num, rec.Flags, spec, nil)
+	o.Call("timerfd_settime", unix.SYS_TIMERFD_SETTIME, num, rec.Flags, spec, 0)
 	if rec.Ticks > 0 {
-		o.Call("ioctl TFD_IOC_SET_TICKS", unix.SYS_IOCTL, at.Num, tfdSetTicks, binary.LittleEndian.AppendUint64(nil, rec.Ticks))
+		o.Call("ioctl TFD_IOC_SET_TICKS", unix.SYS_IOCTL, num, tfdSetTicks, binary.LittleEndian.AppendUint64(nil, rec.Ticks))
 	}
-	return nil
 }
