@@ -1,0 +1,123 @@
+package integration
+
+import (
+	"path/filepath"
+)
+
+// A program is one row of the table.
+type program struct {
+	name string
+	argv func() []string // without the go and log files
+	args []string        // after the go and log files
+	how  scope
+	run  bool // needs a supervisor: started by supervise run
+	lead bool // the root leads a session of its own
+	root bool // needs root
+
+	skip map[string]string // mode: why not
+}
+
+func c(name string) func() []string {
+	return func() []string { return []string{filepath.Join(binDir, name)} }
+}
+func script(interpreter, file string) func() []string {
+	return func() []string { return []string{interpreter, filepath.Join(dataDir, file)} }
+}
+
+// one is the program in C of that name.
+func one(name string) program { return program{name: name, argv: c(name), lead: true} }
+
+func (p program) rootOnly() program        { p.how = rootOnly; return p }
+func (p program) inSession() program       { p.lead = false; return p }
+func (p program) supervised() program      { p.run = true; return p }
+func (p program) asRoot() program          { p.root = true; return p }
+func (p program) with(a ...string) program { p.args = a; return p }
+func (p program) named(n string) program   { p.name = n; return p }
+func (p program) without(why string, modes ...string) program {
+	skip := map[string]string{}
+	for m, w := range p.skip {
+		skip[m] = w
+	}
+	for _, m := range modes {
+		skip[m] = why
+	}
+	p.skip = skip
+	return p
+}
+
+// restarts are the modes in which a tree ends and comes back.
+var restarts = []string{"kill", "stop", "twice", "generations"}
+
+const (
+	noSemaphores = "System V semaphores are not part of a snapshot"
+	sameFiles    = "two at a time would write the same files"
+)
+
+// programs is the table. Adding a fixture is adding a row.
+var programs = func() []program {
+	list := []program{
+		one("fpu").rootOnly(),
+		one("vectors").rootOnly(),
+		one("amx").rootOnly(),
+		one("pkeys"),
+		one("tls"),
+		one("threads").rootOnly(),
+		one("sigstate"),
+		one("onstack"),
+		one("sigqueue"),
+		one("robust"),
+		one("rseq").rootOnly(),
+		one("join"),
+		one("timeouts"),
+		one("zombies"),
+		one("stopped"),
+		one("itimers").rootOnly(),
+		one("ptimers").rootOnly(),
+		one("anon"),
+		one("shared"),
+		one("filemap"),
+		one("brk"),
+		one("deepstack"),
+		one("sparse"),
+		one("vmas"),
+		one("advice"),
+		one("clocks").rootOnly(),
+		one("ids").inSession(),
+		one("groups"),
+		one("daemon").supervised(),
+		one("attributes"),
+		one("files").inSession(),
+		one("unlinked"),
+		one("pipes"),
+		one("fifos"),
+		one("epoll"),
+		one("anonfds"),
+		one("devices"),
+		one("locks").without(sameFiles, "twice"),
+		one("ptys"),
+		one("ptyqueue"),
+		one("creds").asRoot(),
+		{name: "goruntime", argv: c("goruntime"), how: rootOnly},
+		{name: "python", argv: script("/usr/bin/python3", "py/threads.py"), how: rootOnly},
+		{name: "pyterminal", argv: script("/usr/bin/python3", "py/terminal.py")},
+		{name: "bash", argv: script("/bin/bash", "sh/pipeline.sh"), how: rootOnly, lead: true},
+		{name: "perl", argv: script("/usr/bin/perl", "sh/prog.pl")},
+	}
+	for _, how := range []string{"commit", "rollback", "wal"} {
+		list = append(list, program{name: "sqlite_" + how, argv: script("/usr/bin/python3", "py/sqlite.py"), args: []string{how}}.
+			without(sameFiles, "twice"))
+	}
+	for _, storm := range []string{"fork", "vfork", "nested", "thread"} {
+		list = append(list, one("storms").named("storm_"+storm).with(storm).rootOnly())
+	}
+	for _, call := range []string{"read", "poll", "poll_timed", "ppoll", "select", "pselect_timed", "epoll_wait", "epoll_wait_timed",
+		"epoll_pwait", "epoll_pwait2", "futex", "futex_timed", "futex_bitset", "wait4", "waitid", "pause", "sigsuspend", "sigwaitinfo",
+		"sigtimedwait", "write_full", "eventfd", "signalfd", "timerfd", "open_fifo", "nanosleep", "clock_abs", "clock_rel"} {
+		list = append(list, one("blocked").named("blocked_"+call).with(call))
+	}
+	list = append(list, one("blocked").named("blocked_setlkw").with("setlkw").without(sameFiles, "twice"))
+	for _, call := range []string{"semop", "semtimedop"} {
+		list = append(list, one("blocked").named("blocked_"+call).with(call).without(noSemaphores, restarts...))
+	}
+	return list
+}()

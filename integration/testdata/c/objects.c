@@ -1,0 +1,63 @@
+// objects KIND...: holds objects of the kinds named, then waits. Each kind that
+// does not exist on this host is reported as "lacks KIND" and exits with 77.
+#include "prog.h"
+#include <linux/io_uring.h>
+#include <mqueue.h>
+#include <netinet/in.h>
+#include <sys/fanotify.h>
+#include <sys/inotify.h>
+#include <sys/shm.h>
+#include <sys/socket.h>
+
+static int o_socketpair(void) { int s[2]; return socketpair(AF_UNIX, SOCK_STREAM, 0, s); }
+static int o_tcp(void) {
+	int s = socket(AF_INET, SOCK_STREAM, 0);
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	return bind(s, (void *)&a, sizeof a) || listen(s, 1) ? -1 : s;
+}
+static int o_udp(void) { return socket(AF_INET, SOCK_DGRAM, 0); }
+static int o_netlink(void) { return socket(AF_NETLINK, SOCK_RAW, 0); }
+static int o_io_uring(void) {
+	struct io_uring_params p = {0};
+	return syscall(SYS_io_uring_setup, 8, &p);
+}
+static int o_inotify(void) { return inotify_add_watch(inotify_init1(0), ".", IN_CREATE); }
+static int o_fanotify(void) { return fanotify_init(FAN_CLASS_NOTIF, O_RDONLY); }
+static int o_userfaultfd(void) { return syscall(SYS_userfaultfd, 1 /* UFFD_USER_MODE_ONLY */); }
+static int o_sysvshm(void) {
+	int id = shmget(IPC_PRIVATE, 4096, 0600);
+	void *at = shmat(id, NULL, 0);
+	shmctl(id, IPC_RMID, NULL);
+	return at == (void *)-1 ? -1 : 0;
+}
+static int o_pidfd(void) { return syscall(SYS_pidfd_open, getpid(), 0); }
+static int o_mqueue(void) {
+	char name[64];
+	snprintf(name, sizeof name, "/supervise-test-%d", getpid());
+	int q = mq_open(name, O_RDWR | O_CREAT, 0600, NULL);
+	mq_unlink(name);
+	return q;
+}
+static int o_none(void) { return 0; }
+
+static const struct {
+	const char *name;
+	int (*make)(void);
+} kinds[] = {
+#define O(n) {#n, o_##n}
+	O(socketpair), O(tcp), O(udp), O(netlink), O(io_uring), O(inotify), O(fanotify), O(userfaultfd), O(sysvshm), O(pidfd), O(mqueue), O(none),
+};
+
+int main(int argc, char **argv) {
+	prog_init(argc, argv);
+	for (int k = 3; k < argc; k++)
+		for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+			if (!strcmp(kinds[i].name, argv[k]) && kinds[i].make() < 0) {
+				char line[100];
+				snprintf(line, sizeof line, "lacks %s: %s", argv[k], strerror(errno));
+				say(line);
+				return 77;
+			}
+	ready_wait();
+	ok();
+}
