@@ -1,0 +1,48 @@
+// Package netstate captures and restores sockets. It has the same form as
+// fdstate, and its kinds are rows of the same table.
+//
+// In this version every socket is refused, by family, type, state and
+// addresses, so that a user sees which connection it is.
+package netstate
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"supervise/fdstate"
+)
+
+// Kinds lists the families of sockets.
+var Kinds = []fdstate.Kind{ // tags are in images: never renumber
+	{Tag: 200, Name: "unix socket", Match: family(unix.AF_UNIX), Capture: refuseSocket},
+	{Tag: 201, Name: "ipv4 socket", Match: family(unix.AF_INET), Capture: refuseSocket},
+	{Tag: 202, Name: "ipv6 socket", Match: family(unix.AF_INET6), Capture: refuseSocket},
+	{Tag: 203, Name: "netlink socket", Match: family(unix.AF_NETLINK), Capture: refuseSocket},
+	{Tag: 204, Name: "packet socket", Match: family(unix.AF_PACKET), Capture: refuseSocket},
+	{Tag: 205, Name: "vsock socket", Match: family(unix.AF_VSOCK), Capture: refuseSocket},
+	{Tag: 206, Name: "other socket", Match: isSocket, Capture: refuseSocket},
+}
+
+// isSocket matches sockets, except those that are open as a path only.
+func isSocket(d *fdstate.Desc) bool {
+	return d.Stat.Mode&unix.S_IFMT == unix.S_IFSOCK && d.Flags()&unix.O_PATH == 0
+}
+
+func family(domain int) func(*fdstate.Desc) bool {
+	return func(d *fdstate.Desc) bool { return isSocket(d) && d.Domain == domain }
+}
+
+// refuseSocket says what the socket is and that it cannot be captured.
+func refuseSocket(d *fdstate.Desc, _ *fdstate.Survey) (fdstate.Record, error) {
+	fd, err := d.Copy()
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	s, err := describe(fd)
+	if err != nil {
+		return nil, fmt.Errorf("describe %s: %w", d.What(), err)
+	}
+	return nil, fdstate.Refuse(s.String()+": sockets cannot be captured yet", s.hint())
+}
