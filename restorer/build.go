@@ -103,10 +103,7 @@ func (r *restart) emptyBuilder() error {
 	if err != nil {
 		return err
 	}
-	if r.hole, err = task.FindHole(append(r.layouts(), vmas)...); err != nil {
-		return err
-	}
-	if err := r.builder.Infect(vmas, r.hole); err != nil {
+	if err := r.builder.Infect(vmas, r.layouts()...); err != nil {
 		return err
 	}
 	var b task.Batch

@@ -8,7 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"supervise/internal/procfs"
-	"supervise/internal/task"
 	"supervise/memimg"
 	"supervise/taskstate"
 	"supervise/treestate"
@@ -41,11 +40,7 @@ func (r *restart) plan() error {
 	if r.ids, err = planIDs(r.tree); err != nil {
 		return err
 	}
-	if err := r.checkUsers(); err != nil {
-		return err
-	}
-	r.hole, err = task.FindHole(r.layouts()...)
-	return err
+	return r.checkUsers()
 }
 
 // checkHost compares what the image needs with what this host has.

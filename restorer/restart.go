@@ -48,7 +48,6 @@ type restart struct {
 	tree *treestate.Tree
 
 	ids     idsPlan
-	hole    task.Addr
 	builder *task.Process
 	self    taskstate.Creds // of the builder
 	files   *fdstate.Restorer

@@ -126,13 +126,10 @@ func (s *snapshot) surveyFiles() error {
 // process itself can.
 func (s *snapshot) capture() error {
 	for _, p := range s.procs {
-		hole, err := task.FindHole(p.vmas)
-		if err != nil {
-			return fmt.Errorf("pid %d: %w", p.held.PID, err)
-		}
-		if err := p.held.Infect(p.vmas, hole); err != nil {
+		if err := p.held.Infect(p.vmas); err != nil {
 			return err
 		}
+		var err error
 		rec := treestate.Process{Mem: p.space}
 		if rec.Process, err = taskstate.Capture(p.held, p.facts); err != nil {
 			return err

@@ -25,18 +25,22 @@ func (p *Process) CutLeftovers(vmas []procfs.VMA) []procfs.VMA {
 }
 
 // isParasite tells whether vmas[i] and its neighbour are a parasite's code
-// and data.
+// and data. Both are still untouched when the supervisor was killed between
+// their mapping and the writing of the code.
 func (p *Process) isParasite(vmas []procfs.VMA, i int) bool {
 	v := &vmas[i]
 	if v.Write || !v.Exec || v.Path != "" || v.Len() != codeSize || i+1 == len(vmas) {
 		return false
 	}
 	next := &vmas[i+1]
-	if next.Start != v.End || next.Len() != dataSize || !next.Write {
+	if next.Start != v.End || next.Len() != dataSize || !next.Write || next.Path != "" {
 		return false
 	}
-	code := make([]byte, len(parasiteCode))
-	return Read(p.PID, code, Addr(v.Start)) == nil && bytes.Equal(code, parasiteCode)
+	content := make([]byte, parasiteSpan)
+	if Read(p.PID, content, Addr(v.Start)) != nil {
+		return false
+	}
+	return bytes.HasPrefix(content, parasiteCode) || len(bytes.Trim(content, "\x00")) == 0
 }
 
 func (p *Process) unmapLeftovers() error {

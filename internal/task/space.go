@@ -49,9 +49,9 @@ const (
 // ErrNoRoom says that there is no place for the bootstrap code.
 var ErrNoRoom = errors.New("no unused bytes at the end of the vDSO for bootstrap code")
 
-// FindHole gives the middle of the largest range that is free in all of the
-// given sorted layouts, far from anything that grows.
-func FindHole(layouts ...[]procfs.VMA) (Addr, error) {
+// findHole gives the middle of the largest range that is free in all of the
+// given layouts, far from anything that grows.
+func findHole(layouts ...[]procfs.VMA) (Addr, error) {
 	const top = 0x7fff_0000_0000
 	type edge struct{ start, end uint64 }
 	var used []edge
@@ -74,15 +74,19 @@ func FindHole(layouts ...[]procfs.VMA) (Addr, error) {
 	return Addr(at &^ (PageSize - 1)), nil
 }
 
-// Infect maps the parasite into the process. vmas is its layout; the mapping
-// goes to hole.
+// Infect maps the parasite into the process, at an address that is free in
+// its layout vmas and in the others given.
 //
 // Order of events, so that the tracer may die between any two:
 //  1. bootstrap code is written behind the vDSO's image, where nothing jumps;
-//  2. a thread runs it: two mmaps, then home;
+//  2. a thread runs it: two mmaps, then home. Their results cannot be stored
+//     there, but nothing else moves, and the addresses are free;
 //  3. the parasite's code is written to its page.
-func (p *Process) Infect(vmas []procfs.VMA, hole Addr) error {
-	leader := p.Threads[0]
+func (p *Process) Infect(vmas []procfs.VMA, others ...[]procfs.VMA) error {
+	hole, err := findHole(append(others, vmas, p.leftovers)...)
+	if err != nil {
+		return fmt.Errorf("pid %d: %w", p.PID, err)
+	}
 	slack, err := p.findSlack(vmas)
 	if err != nil {
 		return err
@@ -96,7 +100,7 @@ func (p *Process) Infect(vmas []procfs.VMA, hole Addr) error {
 		{Nr: unix.SYS_MMAP, args: [6]uint64{uint64(s.code), codeSize, unix.PROT_READ | unix.PROT_EXEC, mapFlags, ^uint64(0), 0}},
 		{Nr: unix.SYS_MMAP, args: [6]uint64{uint64(s.data()), dataSize, unix.PROT_READ | unix.PROT_WRITE, mapFlags, ^uint64(0), 0}},
 	}
-	if err := leader.bootstrap(rows); err != nil {
+	if err := p.Leader().bootstrap(rows); err != nil {
 		return errors.Join(err, p.eraseSlack())
 	}
 	if err := p.writeCode(); err != nil {

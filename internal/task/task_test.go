@@ -81,11 +81,7 @@ func freezeRunThaw(t *testing.T, pid PID) error {
 		if err != nil {
 			return err
 		}
-		hole, err := FindHole(vmas)
-		if err != nil {
-			return err
-		}
-		if err := p.Infect(vmas, hole); err != nil {
+		if err := p.Infect(vmas); err != nil {
 			return err
 		}
 		var b Batch
