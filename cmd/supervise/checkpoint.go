@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/signal"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"supervise/memimg"
+	"supervise/plugins"
+	"supervise/supervisor"
+	"supervise/tracer"
+)
+
+type checkpointCmd struct {
+	Target string `arg:"" name:"pid|name" help:"Root of the tree, its supervisor, or the name of a job."`
+	Image  string `help:"Put the snapshot into this new or empty directory. Default: DIR/NAME/NNNN in the directory of jobs." placeholder:"DIR" type:"path"`
+	Dir    string `help:"Directory of jobs. Default: $$SUPERVISE_DIR, else this user's state directory." placeholder:"D"`
+	Stop   bool   `help:"End the tree once the snapshot is committed."`
+	JSON   bool   `name:"json" help:"Print facts about the snapshot as JSON instead of its directory."`
+}
+
+func (c *checkpointCmd) Help() string {
+	return "The tree stands still only while its state is read, and goes on as if nothing had happened. " +
+		"A snapshot that fails leaves it running. Prints the directory of the snapshot."
+}
+
+// snapshotFacts is what checkpoint --json prints.
+type snapshotFacts struct {
+	Image     string         `json:"image"` // its directory
+	ID        string         `json:"id"`
+	Job       string         `json:"job"`
+	RootPID   int            `json:"root_pid"`
+	Processes int            `json:"processes"`
+	Threads   int            `json:"threads"`
+	PageBytes int64          `json:"page_bytes"`
+	Pause     time.Duration  `json:"pause_ns"` // how long the tree stood still
+	Total     time.Duration  `json:"total_ns"` // how long the command took
+	Stopped   bool           `json:"stopped"`  // the tree was ended
+	Phases    []memimg.Phase `json:"phases"`
+}
+
+func (c *checkpointCmd) Run(out *output) error {
+	start := time.Now()
+	target, err := c.find()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	defer cancel()
+	bar := out.newProgress("writing")
+	image, result, err := supervisor.Checkpoint(supervisor.CheckpointOptions{
+		Target:   target,
+		Image:    c.Image,
+		Stop:     c.Stop,
+		Hook:     interruptible(ctx),
+		Progress: bar.update,
+	})
+	bar.end()
+	if err != nil {
+		return err
+	}
+	return c.report(out, image, result, time.Since(start))
+}
+
+// find finds the tree.
+func (c *checkpointCmd) find() (*supervisor.Target, error) {
+	dir, err := supervisor.JobsDir(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	return supervisor.FindTarget(dir, c.Target)
+}
+
+// report tells where the snapshot is and what it holds.
+func (c *checkpointCmd) report(out *output, image string, r *tracer.Result, took time.Duration) error {
+	if abs, err := filepath.Abs(image); err == nil {
+		image = abs
+	}
+	m := &r.Manifest
+	facts := snapshotFacts{
+		Image: image, ID: m.ID, Job: m.Summary.Job, RootPID: m.Summary.RootPID,
+		Processes: m.Summary.Processes, Threads: m.Summary.Threads, PageBytes: m.Summary.PageBytes,
+		Pause: r.Pause, Total: took, Stopped: c.Stop, Phases: m.Phases,
+	}
+	if c.JSON {
+		return out.json(facts)
+	}
+	out.printf("%s\n", image)
+	out.log.Info().Str("job", facts.Job).Int("pid", facts.RootPID).Int("processes", facts.Processes).
+		Int("threads", facts.Threads).Str("memory", byteCount(facts.PageBytes)).
+		Str("pause", round(facts.Pause).String()).Msg("snapshot taken")
+	return nil
+}
+
+// round keeps three digits or so of a duration.
+func round(d time.Duration) time.Duration {
+	switch {
+	case d > 10*time.Second:
+		return d.Round(100 * time.Millisecond)
+	case d > 100*time.Millisecond:
+		return d.Round(time.Millisecond)
+	}
+	return d.Round(10 * time.Microsecond)
+}
+
+// errInterrupted is a snapshot or restart that a signal has ended.
+var (
+	errInterrupted = errors.New("interrupted")
+	errNoCommand   = errors.New("expected a command to run")
+)
+
+// interruptible ends an operation at the next phase after ctx is done. Until
+// then it is in order, so nothing is left behind.
+func interruptible(ctx context.Context) plugins.Hook {
+	return func(phase plugins.Phase) error {
+		if ctx.Err() != nil {
+			return fmt.Errorf("%w before %s", errInterrupted, phase)
+		}
+		return nil
+	}
+}

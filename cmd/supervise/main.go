@@ -1,0 +1,93 @@
+// Command supervise takes snapshots of running process trees and restarts them.
+package main
+
+import (
+	"errors"
+	"io"
+	"os"
+
+	"github.com/alecthomas/kong"
+)
+
+// cli is the command line: one field for each command, one file for each type.
+type cli struct {
+	Version versionFlag `help:"Print the version and exit."`
+
+	Run         runCmd        `cmd:"" help:"Start a command and stay as its supervisor."`
+	Checkpoint  checkpointCmd `cmd:"" help:"Take one snapshot of a running tree of processes."`
+	Restart     restartCmd    `cmd:"" help:"Bring a tree back from its snapshot."`
+	Inspect     inspectCmd    `cmd:"" help:"Show what a snapshot holds."`
+	Verify      verifyCmd     `cmd:"" help:"Check a snapshot for damage."`
+	Check       checkCmd      `cmd:"" help:"Tell what this user can do on this host."`
+	Demo        demoCmd       `cmd:"" help:"Show it at work: run, snapshot, kill, restart."`
+	ShowVersion versionCmd    `cmd:"" name:"version" help:"Print the version."`
+
+	BuilderStub builderStubCmd `cmd:"" hidden:""`
+	DemoCounter demoCounterCmd `cmd:"" hidden:""`
+}
+
+const description = `Take a snapshot of a running tree of unmodified processes, from outside, and bring it back later: after a crash, a reboot, or many times over.`
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is the whole program but for its exit. It does not return when the
+// process is to end by the signal that a program has died by.
+func run(args []string, stdout, stderr io.Writer) int {
+	out := newOutput(stdout, stderr)
+	var commands cli
+	exited := exitOK
+	parser := kong.Must(&commands,
+		kong.Name("supervise"),
+		kong.Description(description+"\n\n"+exitHelp),
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(status int) { panic(stop{status}) }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Bind(out),
+	)
+	status := guard(func() error {
+		ctx, err := parser.Parse(args)
+		if err != nil {
+			return &usageError{err}
+		}
+		return ctx.Run()
+	}, &exited)
+	if status == nil {
+		return exited
+	}
+	out.fail(status)
+	return exitCode(status)
+}
+
+// stop is how kong's exit, after --help and --version, leaves run.
+type stop struct{ status int }
+
+// guard runs fn and turns a stop into its status.
+func guard(fn func() error, exited *int) (err error) {
+	defer func() {
+		switch v := recover().(type) {
+		case nil:
+		case stop:
+			*exited = v.status
+		default:
+			panic(v)
+		}
+	}()
+	return fn()
+}
+
+// usageError is a command line that makes no sense.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+// errStub is what the builder stub ends with; nobody sees it.
+var errStub = errors.New("the builder stub is never to run")
+
+// builderStubCmd is what the restorer executes to get a process held at its
+// first instruction. It never runs; should it, it is gone at once.
+type builderStubCmd struct{}
+
+func (builderStubCmd) Run() error { return errStub }

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"supervise/memimg"
+	"supervise/supervisor"
+)
+
+type restartCmd struct {
+	Image   string `arg:"" help:"Directory of the snapshot." type:"path"`
+	Detach  bool   `help:"Return as soon as every process runs, and leave the tree to itself."`
+	PidFile string `help:"Write the host pid of the tree's root here, last of all." placeholder:"FILE" type:"path"`
+	Dir     string `help:"Directory of jobs to record it in. Default: the one the snapshot lies in, else as for run." placeholder:"D"`
+	JSON    bool   `name:"json" help:"With --detach: print facts about the tree as JSON."`
+}
+
+func (c *restartCmd) Help() string {
+	return "In the foreground it behaves as run does: signals, terminal and exit status pass through. " +
+		"No process runs before all are complete; if that fails, nothing of them is left and the snapshot is as it was."
+}
+
+// restartFacts is what restart --detach --json prints.
+type restartFacts struct {
+	PID   int    `json:"pid"` // of the tree's root, as this host sees it
+	Job   string `json:"job"` // empty if it could not be recorded
+	Image string `json:"image"`
+}
+
+func (c *restartCmd) Run(out *output) error {
+	r, err := c.restart(out)
+	if err != nil {
+		if image := (&imageError{}); !c.Detach && !errors.As(err, &image) {
+			return &ownError{err}
+		}
+		return err
+	}
+	if r.NoRecord != nil {
+		out.log.Warn().Err(r.NoRecord).Msg("the job is not recorded; use its pid")
+	}
+	if c.PidFile != "" {
+		if err := writePidFile(c.PidFile, r.Root); err != nil {
+			out.log.Warn().Err(err).Int("pid", r.Root).Msg("the pid file is not written")
+		}
+	}
+	if c.Detach {
+		if c.JSON {
+			return out.json(restartFacts{PID: r.Root, Job: r.Name, Image: c.Image})
+		}
+		return nil
+	}
+	status, err := r.Wait()
+	if err != nil {
+		return &ownError{err}
+	}
+	supervisor.End(status)
+	return nil
+}
+
+// restart brings the tree back.
+func (c *restartCmd) restart(out *output) (*supervisor.Restarted, error) {
+	dir, err := supervisor.JobsDir(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := memimg.ReadManifest(c.Image); err != nil {
+		return nil, &imageError{c.Image, err}
+	}
+	bar := out.newProgress("reading")
+	defer bar.end()
+	return supervisor.Restart(supervisor.RestartOptions{
+		Image:    c.Image,
+		Detach:   c.Detach,
+		Dir:      dir,
+		FixedDir: c.Dir != "",
+		Progress: bar.update,
+	})
+}
+
+// writePidFile writes the file at once: who finds it finds the whole pid.
+func writePidFile(file string, pid int) error {
+	temp, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".")
+	if err != nil {
+		return err
+	}
+	_, err = temp.WriteString(strconv.Itoa(pid) + "\n")
+	err = errors.Join(err, temp.Chmod(0o644), temp.Close())
+	if err == nil {
+		err = os.Rename(temp.Name(), file)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(temp.Name()))
+	}
+	return nil
+}

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"supervise/supervisor"
+)
+
+type runCmd struct {
+	Name    string   `help:"Name of the job. Default: the command's, with a number if that is taken." placeholder:"N"`
+	Dir     string   `help:"Directory of jobs. Default: $$SUPERVISE_DIR, else this user's state directory." placeholder:"D"`
+	Command []string `arg:"" passthrough:"" name:"cmd" help:"Command and its arguments, after --."`
+}
+
+func (c *runCmd) Help() string {
+	return "Signals, terminal and exit status pass through as if supervise were not there. " +
+		"Should supervise be killed, the program goes on."
+}
+
+func (c *runCmd) Run() error {
+	command := c.Command
+	if command[0] == "--" {
+		command = command[1:]
+	}
+	if len(command) == 0 {
+		return &usageError{errNoCommand}
+	}
+	if c.Name != "" {
+		if err := supervisor.CheckName(c.Name); err != nil {
+			return err
+		}
+	}
+	dir, err := supervisor.JobsDir(c.Dir)
+	if err != nil {
+		return &ownError{err}
+	}
+	status, err := supervisor.Run(supervisor.RunOptions{Command: command, Name: c.Name, Dir: dir})
+	if err != nil {
+		return &ownError{err}
+	}
+	supervisor.End(status)
+	return nil
+}

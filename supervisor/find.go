@@ -1,0 +1,123 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"supervise/internal/procfs"
+	"supervise/internal/task"
+)
+
+// Target is a tree to take a snapshot of.
+type Target struct {
+	Name  string     // of the job, or made from the command for a tree that is none
+	Dir   string     // of the job, in the directory of jobs
+	Roots []task.PID // the tree's root, then orphans that its supervisor has adopted
+}
+
+// Root is the root of the tree.
+func (t *Target) Root() task.PID { return t.Roots[0] }
+
+// FindTarget finds the tree that a pid or the name of a job means. dir is the
+// directory of jobs. The error is task.ErrGone for a pid that does not exist,
+// and ErrNoJob for a name.
+func FindTarget(dir, what string) (*Target, error) {
+	t, err := findTarget(dir, what)
+	if err != nil {
+		return nil, err
+	}
+	return t, t.checkOutside()
+}
+
+func findTarget(dir, what string) (*Target, error) {
+	if strings.Trim(what, "0123456789") != "" || what == "" {
+		j, err := FindJob(dir, what)
+		if err != nil {
+			return nil, err
+		}
+		return jobTarget(j, filepath.Join(dir, j.Name))
+	}
+	pid, err := strconv.Atoi(what)
+	if err != nil || pid == 0 {
+		return nil, fmt.Errorf("%s is not a pid", what)
+	}
+	st, err := procfs.ReadStat(pid)
+	if procfs.Gone(err) {
+		return nil, fmt.Errorf("pid %d: no such process: %w", pid, task.ErrGone)
+	}
+	if err != nil {
+		return nil, err
+	}
+	j, err := jobOf(dir, pid, st.PPID)
+	if err != nil {
+		return nil, err
+	}
+	if j != nil {
+		return jobTarget(j, filepath.Join(dir, j.Name))
+	}
+	name := nameFor(fmt.Sprintf("%s-%d", st.Comm, pid))
+	return &Target{Name: name, Dir: filepath.Join(dir, name), Roots: []task.PID{task.PID(pid)}}, nil
+}
+
+// jobOf gives the job that pid is the root or the supervisor of, or nil.
+func jobOf(dir string, pid, ppid int) (*Job, error) {
+	if j := supervised(pid); j != nil {
+		return j, nil
+	}
+	if j := supervised(ppid); j != nil && j.Root.PID == pid {
+		return j, nil
+	}
+	jobs, err := LiveJobs(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, j := range jobs {
+		if j.Root.PID == pid || j.Parent.PID == pid && j.Parent.alive() {
+			return j, nil
+		}
+	}
+	return nil, nil
+}
+
+// jobTarget gives the tree of a job: its root, and the other children of the
+// process that adopts the tree's orphans.
+func jobTarget(j *Job, dir string) (*Target, error) {
+	if !j.Root.alive() {
+		return nil, fmt.Errorf("job %s: pid %d: %w", j.Name, j.Root.PID, task.ErrGone)
+	}
+	t := &Target{Name: j.Name, Dir: dir, Roots: []task.PID{task.PID(j.Root.PID)}}
+	for _, adopter := range []Process{j.Parent, j.Supervisor} {
+		if !adopter.alive() {
+			continue
+		}
+		children, err := procfs.Children(adopter.PID)
+		if err != nil && !procfs.Gone(err) {
+			return nil, err
+		}
+		for _, pid := range children {
+			if pid != j.Root.PID && pid != j.Parent.PID && taskState(pid) != 'Z' {
+				t.Roots = append(t.Roots, task.PID(pid))
+			}
+		}
+	}
+	return t, nil
+}
+
+// ErrInside says that a process cannot take a snapshot of a tree that it is
+// itself in.
+var ErrInside = errors.New("the tree has this very command in it")
+
+// checkOutside refuses a tree that this process belongs to: it would stop
+// itself.
+func (t *Target) checkOutside() error {
+	for _, root := range t.Roots {
+		if int(root) == os.Getpid() || descends(os.Getpid(), int(root)) {
+			return fmt.Errorf("snapshot of pid %d: %w", t.Root(), ErrInside)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,151 @@
+package supervisor
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"supervise/internal/procfs"
+	"supervise/memimg"
+	"supervise/plugins"
+	"supervise/restorer"
+)
+
+// RestartOptions say what to bring back.
+type RestartOptions struct {
+	Image    string
+	Detach   bool
+	Dir      string // of jobs
+	FixedDir bool   // record the job in Dir even if the image lies in another directory of jobs
+	Hook     plugins.Hook
+	Progress func(done, total int64)
+}
+
+// Restarted is a job that was brought back and runs.
+type Restarted struct {
+	Root     int // host pid of the tree's root
+	Manifest memimg.Manifest
+	Name     string // of the job; empty if it has no record
+	NoRecord error  // why, or nil
+
+	tree *restorer.Tree
+	job  *registered
+}
+
+// Restart brings a job back from an image. The tree runs when it returns.
+func Restart(o RestartOptions) (*Restarted, error) {
+	manifest, err := memimg.ReadManifest(o.Image)
+	if err != nil {
+		return nil, err
+	}
+	if err := becomeSubreaper(); err != nil {
+		return nil, err
+	}
+	tree, err := restorer.Restart(restorer.Options{
+		Image:    o.Image,
+		Detach:   o.Detach,
+		Hook:     o.Hook,
+		Progress: o.Progress,
+	})
+	if err != nil {
+		return nil, err
+	}
+	r := &Restarted{Root: int(tree.Root), Manifest: manifest, tree: tree}
+	r.NoRecord = r.record(o)
+	return r, nil
+}
+
+// record writes the record of the job, so that it is found by name again.
+func (r *Restarted) record(o RestartOptions) error {
+	image, err := filepath.Abs(o.Image)
+	if err != nil {
+		return err
+	}
+	j := Job{Command: r.Manifest.Summary.Command, Image: image}
+	if j.Root, err = processOf(r.Root); err != nil {
+		return nil // it has ended already
+	}
+	if !o.Detach {
+		if j.Supervisor, err = processOf(os.Getpid()); err != nil {
+			return err
+		}
+	}
+	if st, err := procfs.ReadStat(r.Root); err == nil && st.PPID != os.Getpid() && st.PPID > 1 {
+		j.Parent, _ = processOf(st.PPID)
+	}
+	j.Cwd, _ = procfs.Cwd(r.Root)
+	name := r.Manifest.Summary.Job
+	if dir := dirOf(image, name, o.Dir); dir != o.Dir && !o.FixedDir {
+		// An archive of images may be read-only.
+		if r.job, err = register(dir, "", name, j); err == nil {
+			r.Name = r.job.Name
+			return nil
+		}
+	}
+	if r.job, err = register(o.Dir, "", name, j); err == nil {
+		r.Name = r.job.Name
+	}
+	return err
+}
+
+// Wait stands for the tree until its root ends, and gives its wait status.
+func (r *Restarted) Wait() (syscall.WaitStatus, error) {
+	if r.job != nil {
+		defer r.job.remove()
+	}
+	if s, err := newStandIn(r.Root); err == nil {
+		_ = releaseInherited()
+		go s.watchStops()
+	}
+	go r.reapOrphans()
+	return r.tree.Wait()
+}
+
+// reapOrphans reaps the children that are neither the root nor the process
+// that reports on it; those are Tree.Wait's.
+func (r *Restarted) reapOrphans() {
+	keep := map[int]bool{r.Root: true}
+	if r.job != nil {
+		keep[r.job.Parent.PID] = true
+	}
+	for range time.Tick(time.Second) {
+		children, err := procfs.Children(os.Getpid())
+		if err != nil {
+			continue
+		}
+		for _, pid := range children {
+			if !keep[pid] && taskState(pid) == 'Z' {
+				_, _ = syscall.Wait4(pid, nil, unix.WNOHANG|unix.WALL, nil)
+			}
+		}
+	}
+}
+
+// watchStops mirrors the stops of a root that need not be a child of this
+// process, so that wait(2) would not tell.
+func (s *standIn) watchStops() {
+	was := taskState(s.root)
+	for range time.Tick(100 * time.Millisecond) {
+		state := taskState(s.root)
+		if state == 'T' && was != 'T' {
+			_ = s.mirrorStop(unix.SIGTSTP)
+		}
+		was = state
+	}
+}
+
+// dirOf gives the directory of jobs that the image of a job lies in, or fallback
+// if it is not in such a place.
+func dirOf(image, job, fallback string) string {
+	parent, number := filepath.Split(image)
+	parent = filepath.Clean(parent)
+	if _, err := strconv.Atoi(number); err != nil || !strings.HasPrefix(filepath.Base(parent), job) {
+		return fallback
+	}
+	return filepath.Dir(parent)
+}

@@ -1,0 +1,119 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// RunOptions say what to start.
+type RunOptions struct {
+	Command []string
+	Name    string // of the job; made from the command when empty
+	Dir     string // of jobs
+}
+
+// Run starts a command as a job, stands for it until it ends, and gives its
+// wait status. The error is a *StartError when the command could not be
+// started. Once it runs, nothing is an error: it is not held up by what goes
+// wrong here.
+func Run(o RunOptions) (syscall.WaitStatus, error) {
+	in, err := readInherited()
+	if err != nil {
+		return 0, err
+	}
+	self, err := processOf(os.Getpid())
+	if err != nil {
+		return 0, err
+	}
+	cwd, _ := os.Getwd() // only told to people; it may have been removed
+	job, err := register(o.Dir, o.Name, o.Command[0], Job{Supervisor: self, Command: o.Command, Cwd: cwd})
+	if err != nil {
+		return 0, fmt.Errorf("record the job: %w", err)
+	}
+	if err := becomeSubreaper(); err != nil {
+		return 0, errors.Join(err, job.remove())
+	}
+	s, err := startProgram(&in, o.Command)
+	if err != nil {
+		return 0, errors.Join(err, job.remove())
+	}
+	job.setRoot(s.root)
+	_ = releaseInherited()
+	ws, err := s.waitChild()
+	_ = job.remove()
+	return ws, err
+}
+
+// becomeSubreaper makes orphaned descendants children of this process.
+func becomeSubreaper() error {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("become a child subreaper: %w", err)
+	}
+	return nil
+}
+
+// setRoot records that the tree runs. Should that fail, the tree can still be
+// found by its pid.
+func (r *registered) setRoot(pid int) {
+	root, err := processOf(pid)
+	if err != nil {
+		return
+	}
+	r.Root = root
+	_ = r.write()
+}
+
+// startProgram starts the command and begins to stand for it. Signals that
+// come before it can be stood for are kept and passed on then.
+func startProgram(in *inherited, command []string) (*standIn, error) {
+	early := make(chan os.Signal, lastSignal)
+	for _, sig := range catchable() {
+		if sig != unix.SIGURG && sig != unix.SIGCHLD {
+			signal.Notify(early, sig)
+		}
+	}
+	var pid int
+	err := in.start(func() (err error) {
+		pid, err = launch(command, in.environ)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	s, err := newStandIn(pid)
+	if err != nil {
+		return nil, errors.Join(err, unix.Kill(pid, unix.SIGKILL))
+	}
+	for len(early) > 0 {
+		if sig, ok := (<-early).(syscall.Signal); ok && sig != unix.SIGPIPE {
+			_ = unix.PidfdSendSignal(s.pidfd, sig, nil, 0)
+		}
+	}
+	return s, nil
+}
+
+// waitChild waits for the end of root, a child of this process, and reaps
+// adopted orphans meanwhile.
+func (s *standIn) waitChild() (syscall.WaitStatus, error) {
+	for {
+		var ws syscall.WaitStatus
+		pid, err := syscall.Wait4(-1, &ws, unix.WUNTRACED|unix.WALL, nil)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return 0, fmt.Errorf("wait for pid %d: %w", s.root, err)
+		case pid != s.root:
+		case ws.Stopped():
+			if err := s.mirrorStop(ws.StopSignal()); err != nil {
+				return 0, err
+			}
+		default:
+			return ws, nil
+		}
+	}
+}
