@@ -167,6 +167,7 @@ func TestGone(t *testing.T) {
 		}
 		defer tree.Thaw()
 		check(unix.Kill(int(s.pid), unix.SIGKILL))
+		waitGone(s.pid)
 		return (&snapshot{objects: &objects{}}).take2(tree)
 	})
 	if !errors.Is(err, task.ErrGone) {

@@ -83,13 +83,13 @@ type subject struct {
 const nobody = 65534
 
 // startSubject runs a subject until it is ready.
-func startSubject(t *testing.T, name string, uid int) subject {
+func startSubject(t testing.TB, name string, uid int) subject {
 	t.Helper()
 	return startWith(t, name, uid, func(*exec.Cmd) {})
 }
 
 // startWith lets the caller prepare the command.
-func startWith(t *testing.T, name string, uid int, prepare func(*exec.Cmd)) subject {
+func startWith(t testing.TB, name string, uid int, prepare func(*exec.Cmd)) subject {
 	t.Helper()
 	if uid != 0 && os.Getuid() != 0 {
 		t.Skip("only root can become nobody")
@@ -211,11 +211,7 @@ func (snap *snapshot) take(tree *task.Tree) error {
 		if err != nil {
 			return err
 		}
-		hole, err := task.FindHole(vmas)
-		if err != nil {
-			return err
-		}
-		if err := p.Infect(vmas, hole); err != nil {
+		if err := p.Infect(vmas); err != nil {
 			return err
 		}
 		procs = append(procs, Proc{Held: p, Comm: must(procfs.Comm(int(p.PID), int(p.PID)))})
@@ -249,11 +245,12 @@ type restored struct {
 	builder *task.Process
 	procs   []*task.Process
 	r       *Restorer
+	took    time.Duration // all steps but the forks
 }
 
 // restore builds the snapshot's processes and runs fn while they are held. All
 // of them end with it.
-func (s subject) restore(t *testing.T, snap *snapshot, fn func(*restored) error) error {
+func (s subject) restore(t testing.TB, snap *snapshot, fn func(*restored) error) error {
 	t.Helper()
 	return task.OnThread(func() error {
 		b, err := startBuilder(s)
@@ -298,11 +295,7 @@ func startBuilder(s subject) (*restored, error) {
 	if err != nil {
 		return nil, err
 	}
-	hole, err := task.FindHole(vmas)
-	if err != nil {
-		return nil, err
-	}
-	return &restored{builder: p}, p.Infect(vmas, hole)
+	return &restored{builder: p}, p.Infect(vmas)
 }
 
 func (b *restored) build(snap *snapshot) (err error) {
@@ -314,27 +307,25 @@ func (b *restored) build(snap *snapshot) (err error) {
 	if nums, err = snap.objects.restore(b.r, b.builder); err != nil {
 		return err
 	}
+	start := time.Now()
 	if err := b.r.OpenShared(b.builder); err != nil {
 		return err
 	}
+	forking := time.Now()
 	for range snap.state.Tables {
 		if err := b.fork(); err != nil {
 			return err
 		}
 	}
-	for i, p := range b.procs {
-		if err := b.r.OpenOwn(i, p); err != nil {
-			return err
-		}
-	}
-	for i, p := range b.procs {
-		if err := b.r.Link(i, p); err != nil {
-			return err
-		}
-	}
-	for i, p := range b.procs {
-		if err := b.r.CloseRest(i, p); err != nil {
-			return err
+	start = start.Add(time.Since(forking))
+	defer func() { b.took = time.Since(start) }()
+	for _, step := range []func(int, *task.Process) error{
+		b.r.OpenOwn, b.r.Link, func(i int, p *task.Process) error { return b.r.CloseRest(i, p) },
+	} {
+		for i, p := range b.procs {
+			if err := step(i, p); err != nil {
+				return err
+			}
 		}
 	}
 	return b.r.CloseRest(-1, b.builder)

@@ -51,6 +51,9 @@ func address(sa unix.Sockaddr, err error) (string, error) {
 	case *unix.SockaddrInet6:
 		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr), uint16(sa.Port)).String(), nil
 	case *unix.SockaddrUnix:
+		if sa.Name == "@" { // x/sys prints a socket without a name so
+			return "", nil
+		}
 		return sa.Name, nil
 	case *unix.SockaddrVM:
 		return fmt.Sprintf("%d:%d", sa.CID, sa.Port), nil
