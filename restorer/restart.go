@@ -80,6 +80,7 @@ var stages = []stage{
 // Restart brings the tree back. On error nothing of it is left. The caller
 // must be a child subreaper before it calls.
 func Restart(o Options) (*Tree, error) {
+	o.Hook = plugins.WithFaults(o.Hook)
 	r := &restart{opts: o, known: map[task.ID]*task.Process{}}
 	err := task.OnThread(func() error {
 		if err := r.run(); err != nil {
@@ -98,10 +99,8 @@ func Restart(o Options) (*Tree, error) {
 
 func (r *restart) run() error {
 	for _, st := range stages {
-		if r.opts.Hook != nil {
-			if err := r.opts.Hook(st.phase); err != nil {
-				return err
-			}
+		if err := r.opts.Hook(st.phase); err != nil {
+			return err
 		}
 		if err := st.run(r); err != nil {
 			return fmt.Errorf("restart %s: %w", r.opts.Image, err)

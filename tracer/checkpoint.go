@@ -67,6 +67,7 @@ func Checkpoint(o Options) (*Result, error) {
 	if o.Patience == 0 {
 		o.Patience = defaultPatience
 	}
+	o.Hook = plugins.WithFaults(o.Hook)
 	s := &snapshot{opts: o}
 	err := task.OnThread(func() error {
 		if err := s.run(); err != nil {
@@ -83,10 +84,8 @@ func Checkpoint(o Options) (*Result, error) {
 
 func (s *snapshot) run() error {
 	for _, st := range stages {
-		if s.opts.Hook != nil {
-			if err := s.opts.Hook(st.phase); err != nil {
-				return err
-			}
+		if err := s.opts.Hook(st.phase); err != nil {
+			return err
 		}
 		s.timeline.Begin(string(st.phase))
 		if err := st.run(s); err != nil {
