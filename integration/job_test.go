@@ -110,7 +110,7 @@ func (j *job) says(line string, n int) {
 		if strings.Contains(log, "FAIL") {
 			j.t.Fatalf("the program found: %s\n%s", log, j.out.String())
 		}
-		if strings.Count("\n"+log, "\n"+line+"\n") >= n {
+		if countLines(log, line) >= n {
 			return ""
 		}
 		if s, ok := j.exited(j.child); ok && j.child != 0 {
@@ -118,6 +118,16 @@ func (j *job) says(line string, n int) {
 		}
 		return "log: " + log + "\noutput: " + j.out.String() + "\n" + j.now()
 	})
+}
+
+// countLines tells how often a line is in a log.
+func countLines(log, line string) (n int) {
+	for l := range strings.Lines(log) {
+		if l == line+"\n" {
+			n++
+		}
+	}
+	return n
 }
 
 // now tells where every thread is.

@@ -151,6 +151,7 @@ type region struct {
 
 // ignoredFlags are in VmFlags for no reason of the program's.
 var ignoredFlags = map[string]string{
+	"ac": "counted for overcommit: set when a mapping first became writable, without any effect on the program",
 	"sd": "soft-dirty: set for every new mapping, where the kernel has it",
 }
 

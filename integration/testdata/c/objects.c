@@ -38,6 +38,18 @@ static int o_mqueue(void) {
 	mq_unlink(name);
 	return q;
 }
+static int waits(void *unused UNUSED) {
+	wait_go();
+	return 0;
+}
+static int o_sharedvm(void) { // a process, not a thread, that shares memory
+	char *stack = map(64 * KiB, RW, ANON);
+	return clone(waits, stack + 64 * KiB, CLONE_VM | SIGCHLD, NULL);
+}
+static int o_terminalqueue(void) { // written to a terminal, not yet read
+	int master = posix_openpt(O_RDWR | O_NOCTTY);
+	return grantpt(master) || unlockpt(master) || write(master, "x\n", 2) != 2 ? -1 : 0;
+}
 static int o_none(void) { return 0; }
 
 static const struct {
@@ -45,7 +57,8 @@ static const struct {
 	int (*make)(void);
 } kinds[] = {
 #define O(n) {#n, o_##n}
-	O(socketpair), O(tcp), O(udp), O(netlink), O(io_uring), O(inotify), O(fanotify), O(userfaultfd), O(sysvshm), O(pidfd), O(mqueue), O(none),
+	O(socketpair), O(tcp), O(udp), O(netlink), O(io_uring), O(inotify), O(fanotify), O(userfaultfd), O(sysvshm), O(pidfd), O(mqueue), O(sharedvm),
+	O(terminalqueue), O(none),
 };
 
 int main(int argc, char **argv) {
