@@ -61,26 +61,37 @@ func (id *FileID) Check(path string) error {
 	return nil
 }
 
-// CheckFiles checks every file that the space maps, before anything is built.
-func (s *Space) CheckFiles() error {
-	var errs []error
-	seen := map[string]bool{}
-	check := func(path string, id *FileID) {
-		if seen[path] {
-			return
-		}
-		seen[path] = true
-		if id != nil {
-			errs = append(errs, id.Check(path))
-		} else if _, err := os.Stat(path); err != nil {
-			errs = append(errs, fmt.Errorf("mapped file: %w", err))
-		}
-	}
+// FileCheck finds out which of the files that a tree maps are not as they
+// were, before anything is built. Each path is looked at once.
+type FileCheck struct {
+	seen map[string]bool
+	errs []error
+}
+
+// Add checks the files that a space maps.
+func (c *FileCheck) Add(s *Space) {
 	for i := range s.VMAs {
 		if v := &s.VMAs[i]; v.Kind == File {
-			check(v.Path, v.File)
+			c.path(v.Path, v.File)
 		}
 	}
-	check(s.MM.Exe, &s.MM.ExeID)
-	return errors.Join(errs...)
+	c.path(s.MM.Exe, &s.MM.ExeID)
 }
+
+func (c *FileCheck) path(path string, id *FileID) {
+	if c.seen[path] {
+		return
+	}
+	if c.seen == nil {
+		c.seen = map[string]bool{}
+	}
+	c.seen[path] = true
+	if id != nil {
+		c.errs = append(c.errs, id.Check(path))
+	} else if _, err := os.Stat(path); err != nil {
+		c.errs = append(c.errs, fmt.Errorf("mapped file: %w", err))
+	}
+}
+
+// Err is everything that was found.
+func (c *FileCheck) Err() error { return errors.Join(c.errs...) }

@@ -9,6 +9,7 @@ import (
 
 	"supervise/internal/procfs"
 	"supervise/memimg"
+	"supervise/memstate"
 	"supervise/taskstate"
 	"supervise/treestate"
 )
@@ -48,20 +49,11 @@ func (r *restart) checkHost() error {
 	if err := r.tree.VDSO.Check(); err != nil {
 		return &HostError{Why: "another kernel", Err: err, Hint: "restart it under the kernel it was made on: " + r.im.Manifest().Host.Kernel}
 	}
-	var errs []error
-	seen := map[string]bool{}
+	var files memstate.FileCheck
 	for i := range r.tree.Processes {
-		p := &r.tree.Processes[i]
-		if seen[p.Mem.MM.Exe] && len(r.tree.Processes) > 64 {
-			continue // a big tree is many copies of few programs
-		}
-		seen[p.Mem.MM.Exe] = true
-		if err := p.Mem.CheckFiles(); err != nil {
-			errs = append(errs, err)
-			break
-		}
+		files.Add(&r.tree.Processes[i].Mem)
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err := files.Err(); err != nil {
 		return &HostError{Why: "a file that the tree maps is not as it was", Err: err, Hint: "put the file back, or take a new snapshot"}
 	}
 	return nil

@@ -27,6 +27,7 @@ var refusals = []struct {
 	{"scheduling policy", refusePolicy, "start the program with the normal policy"},
 	{"program file", func(p *process) string { return memstate.ExeProblem(p.held.PID) }, "restart the program from its new file first"},
 	{"shadow stack", refuseShadowStack, "set GLIBC_TUNABLES=glibc.cpu.hwcaps=-SHSTK"},
+	{"working directory", refuseCwd, "let the program change to a directory that exists"},
 	{"root directory", refuseRoot, "run supervise inside the same root directory"},
 }
 
@@ -74,6 +75,22 @@ func refuseShadowStack(p *process) string {
 		if f == "shstk" {
 			return "in use"
 		}
+	}
+	return ""
+}
+
+func refuseCwd(p *process) string {
+	cwd, err := procfs.Cwd(int(p.held.PID))
+	if err != nil {
+		return err.Error()
+	}
+	var there, now unix.Stat_t
+	if err := unix.Stat(fmt.Sprintf("/proc/%d/cwd", p.held.PID), &now); err != nil {
+		return err.Error()
+	}
+	err = unix.Stat(fmt.Sprintf("/proc/%d/root%s", p.held.PID, cwd), &there)
+	if err != nil || there.Dev != now.Dev || there.Ino != now.Ino {
+		return cwd + " has been deleted or replaced"
 	}
 	return ""
 }
