@@ -18,6 +18,7 @@ import (
 type CheckpointOptions struct {
 	Target   *Target
 	Image    string // a new or an empty directory; without it a numbered one is made in the job's
+	Program  string // our own version, for the manifest
 	Stop     bool   // end the tree once the snapshot is committed
 	Hook     plugins.Hook
 	Progress func(done, total int64)
@@ -36,6 +37,7 @@ func Checkpoint(o CheckpointOptions) (image string, result *tracer.Result, err e
 		Roots:    o.Target.Roots,
 		Image:    image,
 		Name:     o.Target.Name,
+		Program:  o.Program,
 		Stop:     o.Stop,
 		Hook:     o.Hook,
 		Progress: o.Progress,

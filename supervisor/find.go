@@ -10,6 +10,7 @@ import (
 
 	"supervise/internal/procfs"
 	"supervise/internal/task"
+	"supervise/restorer"
 )
 
 // Target is a tree to take a snapshot of.
@@ -47,7 +48,7 @@ func findTarget(dir, what string) (*Target, error) {
 	}
 	st, err := procfs.ReadStat(pid)
 	if procfs.Gone(err) {
-		return nil, fmt.Errorf("pid %d: no such process: %w", pid, task.ErrGone)
+		return nil, &goneError{fmt.Sprintf("pid %d: no such process", pid)}
 	}
 	if err != nil {
 		return nil, err
@@ -60,8 +61,18 @@ func findTarget(dir, what string) (*Target, error) {
 		return jobTarget(j, filepath.Join(dir, j.Name))
 	}
 	name := nameFor(fmt.Sprintf("%s-%d", st.Comm, pid))
-	return &Target{Name: name, Dir: filepath.Join(dir, name), Roots: []task.PID{task.PID(pid)}}, nil
+	t := &Target{Name: name, Dir: filepath.Join(dir, name), Roots: []task.PID{task.PID(pid)}}
+	if parent, err := procfs.ReadStat(st.PPID); err == nil && parent.Comm == restorer.InitName {
+		return t, t.addOrphans(st.PPID, 0)
+	}
+	return t, nil
 }
+
+// goneError is a task.ErrGone that needs no more words.
+type goneError struct{ msg string }
+
+func (e *goneError) Error() string        { return e.msg }
+func (e *goneError) Is(target error) bool { return target == task.ErrGone }
 
 // jobOf gives the job that pid is the root or the supervisor of, or nil.
 func jobOf(dir string, pid, ppid int) (*Job, error) {
@@ -87,24 +98,33 @@ func jobOf(dir string, pid, ppid int) (*Job, error) {
 // process that adopts the tree's orphans.
 func jobTarget(j *Job, dir string) (*Target, error) {
 	if !j.Root.alive() {
-		return nil, fmt.Errorf("job %s: pid %d: %w", j.Name, j.Root.PID, task.ErrGone)
+		return nil, &goneError{fmt.Sprintf("job %s: its root, pid %d, has ended", j.Name, j.Root.PID)}
 	}
 	t := &Target{Name: j.Name, Dir: dir, Roots: []task.PID{task.PID(j.Root.PID)}}
 	for _, adopter := range []Process{j.Parent, j.Supervisor} {
 		if !adopter.alive() {
 			continue
 		}
-		children, err := procfs.Children(adopter.PID)
-		if err != nil && !procfs.Gone(err) {
+		if err := t.addOrphans(adopter.PID, j.Parent.PID); err != nil {
 			return nil, err
-		}
-		for _, pid := range children {
-			if pid != j.Root.PID && pid != j.Parent.PID && taskState(pid) != 'Z' {
-				t.Roots = append(t.Roots, task.PID(pid))
-			}
 		}
 	}
 	return t, nil
+}
+
+// addOrphans adds the children of a process that adopts the tree's orphans, but
+// for one.
+func (t *Target) addOrphans(adopter, except int) error {
+	children, err := procfs.Children(adopter)
+	if err != nil && !procfs.Gone(err) {
+		return err
+	}
+	for _, pid := range children {
+		if task.PID(pid) != t.Root() && pid != except && taskState(pid) != 'Z' {
+			t.Roots = append(t.Roots, task.PID(pid))
+		}
+	}
+	return nil
 }
 
 // ErrInside says that a process cannot take a snapshot of a tree that it is

@@ -9,6 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+//lint:file-ignore U1000 what looks unused here is used in assembler
+
 // sigRelay is in relay_amd64.s; only the kernel calls it.
 func sigRelay()
 
@@ -68,8 +70,8 @@ func setMask(mask uint64) (old uint64, err error) {
 // signal that can be caught, with pipe as its way out.
 func installRelay(pipe int) error {
 	var runtime sigaction
-	// The runtime handles SIGURG always: it preempts goroutines with it.
-	if err := rtSigaction(unix.SIGURG, nil, &runtime); err != nil {
+	// The runtime handles SIGSEGV always, and nobody can make it ignore it.
+	if err := rtSigaction(unix.SIGSEGV, nil, &runtime); err != nil {
 		return err
 	}
 	relayFD, relayPID = int32(pipe), int32(os.Getpid())

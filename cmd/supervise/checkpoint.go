@@ -56,6 +56,7 @@ func (c *checkpointCmd) Run(out *output) error {
 	image, result, err := supervisor.Checkpoint(supervisor.CheckpointOptions{
 		Target:   target,
 		Image:    c.Image,
+		Program:  version(),
 		Stop:     c.Stop,
 		Hook:     interruptible(ctx),
 		Progress: bar.update,

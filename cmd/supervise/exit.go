@@ -8,12 +8,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"supervise/internal/procfs"
 	"supervise/internal/refuse"
 	"supervise/internal/task"
 	"supervise/memimg"
 	"supervise/restorer"
 	"supervise/supervisor"
+	"supervise/treestate"
 )
 
 // The exit codes. They are part of the interface: scripts rely on them.
@@ -52,7 +52,7 @@ var exitHelp = func() string {
 	var b strings.Builder
 	b.WriteString("Exit codes (run and a restart in the foreground end as the program did, by its signal too):\n")
 	for _, c := range exitCodes {
-		fmt.Fprintf(&b, "\n  %3d  %s\n", c.Code, c.Meaning)
+		fmt.Fprintf(&b, "\n  %3d  %s", c.Code, c.Meaning)
 	}
 	return b.String()
 }()
@@ -78,7 +78,8 @@ func exitCode(err error) int {
 		return exitCannotRun
 	case errors.Is(err, refuse.ErrUnsupported):
 		return exitUnsupported
-	case errors.Is(err, memimg.ErrDamaged), errors.Is(err, memimg.ErrUnfinished), isMissingImage(err):
+	case errors.Is(err, memimg.ErrDamaged), errors.Is(err, memimg.ErrUnfinished),
+		errors.Is(err, treestate.ErrMalformed), isMissingImage(err):
 		return exitDamaged
 	case errors.As(err, &host), errors.Is(err, memimg.ErrNewerFormat):
 		return exitHost
@@ -133,7 +134,10 @@ func hint(err error) string {
 		host *restorer.HostError
 		name *supervisor.NameError
 	)
+	var start *supervisor.StartError
 	switch {
+	case errors.As(err, &start):
+		return ""
 	case errors.As(err, &host):
 		return host.Hint
 	case errors.Is(err, supervisor.ErrInside):
@@ -148,8 +152,6 @@ func hint(err error) string {
 		return "use the version of supervise that wrote it, or a later one"
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		return "the device is full; name another place with --image or --dir"
-	case procfs.Gone(err) && errors.Is(err, task.ErrGone):
-		return ""
 	case errors.Is(err, fs.ErrPermission):
 		return "supervise check tells what this user can do here"
 	}

@@ -2,21 +2,28 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"text/tabwriter"
 
+	"golang.org/x/sys/unix"
+
+	"supervise/fdstate"
 	"supervise/memimg"
+	"supervise/memstate"
+	"supervise/treestate"
 )
 
 type inspectCmd struct {
 	Image string `arg:"" help:"Directory of the snapshot." type:"path"`
-	JSON  bool   `name:"json" help:"Print everything as JSON."`
+	JSON  bool   `name:"json" help:"Print every record, as JSON."`
 }
 
 // imageFacts is what inspect --json prints.
 type imageFacts struct {
 	Image    string          `json:"image"`
 	Manifest memimg.Manifest `json:"manifest"`
+	Tree     *treestate.Tree `json:"tree"`
 }
 
 func (c *inspectCmd) Run(out *output) error {
@@ -25,17 +32,27 @@ func (c *inspectCmd) Run(out *output) error {
 		return &imageError{c.Image, err}
 	}
 	defer image.Close()
-	facts := imageFacts{Image: c.Image, Manifest: image.Manifest()}
+	tree, err := treestate.Decode(image.Records())
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.Image, err)
+	}
+	facts := imageFacts{Image: c.Image, Manifest: image.Manifest(), Tree: tree}
 	if c.JSON {
 		return out.json(facts)
 	}
-	return printManifest(out, &facts)
+	if err := printManifest(out.stdout, &facts); err != nil {
+		return err
+	}
+	for i := range tree.Processes {
+		printProcess(out.stdout, tree, i)
+	}
+	return nil
 }
 
 // printManifest prints the manifest for people.
-func printManifest(out *output, facts *imageFacts) error {
+func printManifest(stdout io.Writer, facts *imageFacts) error {
 	m := &facts.Manifest
-	w := tabwriter.NewWriter(out.stdout, 0, 8, 2, ' ', 0)
+	w := tabwriter.NewWriter(stdout, 0, 8, 2, ' ', 0)
 	row := func(key, format string, args ...any) { fmt.Fprintf(w, key+"\t"+format+"\n", args...) }
 	row("image", "%s", facts.Image)
 	row("id", "%s", m.ID)
@@ -52,4 +69,69 @@ func printManifest(out *output, facts *imageFacts) error {
 		row("phase", "%-9s at %9s for %9s", p.Name, round(p.Start), round(p.Duration))
 	}
 	return w.Flush()
+}
+
+// printProcess prints what a snapshot holds of one process.
+func printProcess(w io.Writer, tree *treestate.Tree, i int) {
+	p := &tree.Processes[i]
+	fmt.Fprintf(w, "\nprocess %d: %s\n", p.ID, strings.Join(p.Command, " "))
+	fmt.Fprintf(w, "  ppid %d, pgid %d, sid %d, cwd %s, umask %04o\n", p.Parent, p.Group, p.Session, p.Cwd, p.Umask)
+	for _, t := range p.Threads {
+		fmt.Fprintf(w, "  thread %d: %s\n", t.ID, t.Name)
+	}
+	if i < len(tree.Files.Tables) {
+		for _, fd := range tree.Files.Tables[i] {
+			fmt.Fprintf(w, "  fd %d: %s\n", fd.Num, describeFile(&tree.Files, fd.File))
+		}
+	}
+	for j := range p.Mem.VMAs {
+		fmt.Fprintf(w, "  mapping %s\n", describeMapping(&p.Mem.VMAs[j]))
+	}
+}
+
+// describeFile tells what an open file description is.
+func describeFile(files *fdstate.State, i int) string {
+	if i < 0 || i >= len(files.Files) {
+		return "?"
+	}
+	f := &files.Files[i]
+	return fmt.Sprintf("%s (%s), flags %#o, position %d, description %d", f.Link, kindName(f.Tag), f.Flags, f.Pos, i)
+}
+
+// kindName gives the name of a kind of descriptor.
+func kindName(tag fdstate.Tag) string {
+	for _, k := range fdstate.Kinds {
+		if k.Tag == tag {
+			return k.Name
+		}
+	}
+	return fmt.Sprintf("kind %d", tag)
+}
+
+// describeMapping tells what a mapping is, as /proc/PID/maps does.
+func describeMapping(v *memstate.VMA) string {
+	s := fmt.Sprintf("%x-%x %s", uint64(v.Start), uint64(v.End), protection(v))
+	switch {
+	case v.Path != "":
+		s += fmt.Sprintf(" %s at %#x", v.Path, v.Offset)
+	case v.Kind == memstate.Shared:
+		s += fmt.Sprintf(" shared object %d at %#x", v.Object, v.Offset)
+	case v.Name != "":
+		s += " [anon:" + v.Name + "]"
+	}
+	return s
+}
+
+// protection writes the access to a mapping: rwxs, rwxp.
+func protection(v *memstate.VMA) string {
+	letters := []byte("---p")
+	for i, bit := range []int{unix.PROT_READ, unix.PROT_WRITE, unix.PROT_EXEC} {
+		if v.Prot&bit != 0 {
+			letters[i] = "rwx"[i]
+		}
+	}
+	if v.Shared {
+		letters[3] = 's'
+	}
+	return string(letters)
 }

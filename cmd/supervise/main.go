@@ -2,11 +2,12 @@
 package main
 
 import (
-	"errors"
 	"io"
 	"os"
 
 	"github.com/alecthomas/kong"
+
+	"supervise/restorer"
 )
 
 // cli is the command line: one field for each command, one file for each type.
@@ -22,13 +23,17 @@ type cli struct {
 	Demo        demoCmd       `cmd:"" help:"Show it at work: run, snapshot, kill, restart."`
 	ShowVersion versionCmd    `cmd:"" name:"version" help:"Print the version."`
 
-	BuilderStub builderStubCmd `cmd:"" hidden:""`
 	DemoCounter demoCounterCmd `cmd:"" hidden:""`
 }
 
 const description = `Take a snapshot of a running tree of unmodified processes, from outside, and bring it back later: after a crash, a reboot, or many times over.`
 
 func main() {
+	if os.Args[0] == restorer.InitName {
+		// The restorer executes this program to get a process that it holds at
+		// its first instruction. It never comes here; should it, it is to be gone.
+		os.Exit(exitOther)
+	}
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
@@ -82,12 +87,3 @@ type usageError struct{ err error }
 
 func (e *usageError) Error() string { return e.err.Error() }
 func (e *usageError) Unwrap() error { return e.err }
-
-// errStub is what the builder stub ends with; nobody sees it.
-var errStub = errors.New("the builder stub is never to run")
-
-// builderStubCmd is what the restorer executes to get a process held at its
-// first instruction. It never runs; should it, it is gone at once.
-type builderStubCmd struct{}
-
-func (builderStubCmd) Run() error { return errStub }

@@ -7,7 +7,7 @@ import (
 type runCmd struct {
 	Name    string   `help:"Name of the job. Default: the command's, with a number if that is taken." placeholder:"N"`
 	Dir     string   `help:"Directory of jobs. Default: $$SUPERVISE_DIR, else this user's state directory." placeholder:"D"`
-	Command []string `arg:"" passthrough:"" name:"cmd" help:"Command and its arguments, after --."`
+	Command []string `arg:"" passthrough:"partial" name:"cmd" help:"Command and its arguments, after --."`
 }
 
 func (c *runCmd) Help() string {

@@ -73,7 +73,7 @@ func build(flags uintptr, fn func(*task.Process) error) error {
 			// Without these an exec as anybody but root ends with no capabilities.
 			attr.Sys.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SYS_TIME, unix.CAP_CHECKPOINT_RESTORE}
 		}
-		p, err := task.Start("/proc/self/exe", []string{"supervise", "builder-stub"}, attr)
+		p, err := task.Start("/proc/self/exe", []string{"supervise-init"}, attr)
 		if err != nil {
 			return err
 		}
