@@ -33,6 +33,8 @@ type Object struct {
 	Size  int64      `cbor:"5,keyasint" json:"size"`
 	Seals int        `cbor:"6,keyasint,omitempty" json:"seals,omitempty"`
 	Mode  uint32     `cbor:"7,keyasint,omitempty" json:"mode,omitempty"`
+
+	NoReserve bool `cbor:"8,keyasint,omitempty" json:"noreserve,omitempty"` // MAP_NORESERVE, of shared anonymous memory
 }
 
 // Objects gathers the memory objects of a tree during a snapshot.
@@ -114,7 +116,7 @@ func (o *Objects) fromMapping(p Process, v *procfs.VMA) (id uint32, why string) 
 	if obj.file != nil {
 		return obj.ID, ""
 	}
-	obj.Kind = SharedAnonymous
+	obj.Kind, obj.NoReserve = SharedAnonymous, v.Flags.Has("nr")
 	if name, ok := strings.CutPrefix(v.Path, "/memfd:"); ok {
 		if !v.Shared {
 			return 0, "a private mapping of a memfd that no descriptor leads to"

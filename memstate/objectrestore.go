@@ -59,8 +59,11 @@ func (r *ObjectRestorer) Create(builder *task.Process, reserve func() int) error
 }
 
 func (r *ObjectRestorer) createMaster(builder *task.Process, o *Object) error {
-	_, err := builder.Call(unix.SYS_MMAP, r.masters[o.ID], pageUp(uint64(o.Size)), unix.PROT_READ|unix.PROT_WRITE,
-		unix.MAP_SHARED|unix.MAP_ANONYMOUS|unix.MAP_FIXED_NOREPLACE|unix.MAP_NORESERVE, -1, 0)
+	flags := unix.MAP_SHARED | unix.MAP_ANONYMOUS | unix.MAP_FIXED_NOREPLACE
+	if o.NoReserve {
+		flags |= unix.MAP_NORESERVE
+	}
+	_, err := builder.Call(unix.SYS_MMAP, r.masters[o.ID], pageUp(uint64(o.Size)), unix.PROT_READ|unix.PROT_WRITE, flags, -1, 0)
 	return err
 }
 

@@ -133,6 +133,11 @@ func (r *restart) namespaces() error {
 			return &HostError{Why: "cannot mount a fresh /proc", Err: err, Hint: "parts of /proc may be hidden here; see `supervise check`"}
 		}
 	}
+	if r.private {
+		if err := r.mountTerminals(); err != nil {
+			return err
+		}
+	}
 	offsets, err := r.tree.Clocks.Offsets()
 	if err != nil {
 		return err
@@ -141,6 +146,18 @@ func (r *restart) namespaces() error {
 		return &HostError{Why: "cannot make a time namespace", Err: err, Hint: "see `supervise check`"}
 	}
 	return r.writeOffsets(offsets)
+}
+
+// mountTerminals gives the tree terminals of its own, so that it finds all
+// numbers free (Linux Documentation/filesystems/devpts.rst).
+func (r *restart) mountTerminals() error {
+	var b task.Batch
+	b.Add(unix.SYS_MOUNT, "devpts", "/dev/pts", "devpts", unix.MS_NOSUID|unix.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620")
+	b.Add(unix.SYS_MOUNT, "/dev/pts/ptmx", "/dev/ptmx", 0, unix.MS_BIND, 0)
+	if err := r.builder.Run(&b); err != nil {
+		return &HostError{Why: "cannot mount terminals of the tree's own", Err: err, Hint: "free the numbers of its terminals in /dev/pts"}
+	}
+	return nil
 }
 
 func (r *restart) writeOffsets(offsets string) error {

@@ -38,7 +38,7 @@ func (r *restart) plan() error {
 	if err := r.checkHost(); err != nil {
 		return err
 	}
-	if r.ids, err = planIDs(r.tree); err != nil {
+	if r.ids, err = planIDs(r.tree, r.private); err != nil {
 		return err
 	}
 	return r.checkUsers()
@@ -62,7 +62,7 @@ func (r *restart) checkHost() error {
 // planIDs prefers our own pid namespace, when all ids are free and we may
 // choose them (clone3 with set_tid needs CAP_SYS_ADMIN or
 // CAP_CHECKPOINT_RESTORE; a time namespace needs the former).
-func planIDs(t *treestate.Tree) (idsPlan, error) {
+func planIDs(t *treestate.Tree, private bool) (idsPlan, error) {
 	st, err := procfs.ReadStatus(os.Getpid())
 	if err != nil {
 		return idsPlan{}, err
@@ -71,11 +71,9 @@ func planIDs(t *treestate.Tree) (idsPlan, error) {
 		return idsPlan{namespace: true, user: true}, nil
 	}
 	for _, id := range t.IDs() {
-		if taken(int(id)) {
-			return idsPlan{namespace: true}, nil
-		}
+		private = private || taken(int(id))
 	}
-	return idsPlan{}, nil
+	return idsPlan{namespace: private}, nil
 }
 
 // taken tells whether an id names a process, a thread or a process group.

@@ -43,9 +43,10 @@ func (e *HostError) Unwrap() error { return e.Err }
 
 // restart is one restart in the making.
 type restart struct {
-	opts Options
-	im   *memimg.Image
-	tree *treestate.Tree
+	opts    Options
+	private bool // in namespaces of its own, ids and terminals
+	im      *memimg.Image
+	tree    *treestate.Tree
 
 	ids     idsPlan
 	builder *task.Process
@@ -79,9 +80,27 @@ var stages = []stage{
 
 // Restart brings the tree back. On error nothing of it is left. The caller
 // must be a child subreaper before it calls.
+//
+// An id or a terminal's number that was free when we looked may be taken when
+// we come to use it. Then the tree is built once more, in namespaces of its
+// own, where nobody else takes numbers.
 func Restart(o Options) (*Tree, error) {
 	o.Hook = plugins.WithFaults(o.Hook)
-	r := &restart{opts: o, known: map[task.ID]*task.Process{}}
+	tree, err := attempt(o, false)
+	if isTaken(err) {
+		tree, err = attempt(o, true)
+	}
+	return tree, err
+}
+
+// isTaken tells whether a restart failed for a number that somebody has.
+func isTaken(err error) bool {
+	var pty *fdstate.IndexError
+	return errors.As(err, &pty) || errors.Is(err, errIDTaken)
+}
+
+func attempt(o Options, private bool) (*Tree, error) {
+	r := &restart{opts: o, private: private, known: map[task.ID]*task.Process{}}
 	err := task.OnThread(func() error {
 		if err := r.run(); err != nil {
 			return errors.Join(err, r.destroy())

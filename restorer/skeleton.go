@@ -2,6 +2,7 @@ package restorer
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -34,6 +35,7 @@ func (r *restart) skeleton() error {
 // node is a process to be made.
 type node struct {
 	id, group, session task.ID
+	foreground         task.ID // group in the foreground of its terminal, or 0
 	exitSignal         int
 	tty                int
 	children           []*node
@@ -53,7 +55,7 @@ func (r *restart) newSkeleton() *skeleton {
 	sk := &skeleton{restart: r, byID: map[task.ID]*node{}}
 	for i := range r.tree.Processes {
 		p := &r.tree.Processes[i]
-		sk.add(p.Parent, &node{id: p.ID, group: p.Group, session: p.Session, exitSignal: p.ExitSignal, tty: p.TTY})
+		sk.add(p.Parent, &node{id: p.ID, group: p.Group, session: p.Session, exitSignal: p.ExitSignal, tty: p.TTY, foreground: p.TPGID})
 	}
 	for i := range r.tree.Zombies {
 		z := &r.tree.Zombies[i]
@@ -177,12 +179,18 @@ func cloneArgs(flags uint64, exitSignal int, id task.ID) task.Struct {
 
 const cloneArgsSize = 88
 
+// errIDTaken says that a process of this host has an id that the tree needs.
+var errIDTaken = errors.New("process id is taken")
+
 // clone makes a child process of parent with the given id.
 func (sk *skeleton) clone(parent *task.Process, id task.ID, flags uint64, exitSignal int) (*task.Process, error) {
 	if flags&unix.CLONE_PARENT != 0 {
 		exitSignal = 0 // the kernel takes the parent's (Linux kernel/fork.c:copy_process)
 	}
 	got, err := parent.Call(unix.SYS_CLONE3, cloneArgs(flags, exitSignal, id), cloneArgsSize)
+	if errors.Is(err, unix.EEXIST) {
+		return nil, fmt.Errorf("%w: %d", errIDTaken, id)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("make process %d: %w", id, err)
 	}
@@ -221,6 +229,28 @@ func (sk *skeleton) groups() error {
 	for group, parent := range dead {
 		if err := sk.endGroup(group, parent); err != nil {
 			return err
+		}
+	}
+	return sk.foregrounds()
+}
+
+// foregrounds puts the right group into the foreground of each terminal of
+// the tree's own. The leader asks, with SIGTTOU blocked.
+func (sk *skeleton) foregrounds() error {
+	for _, n := range sk.all {
+		if !sk.leads(n) || n.foreground == 0 || !sk.ptys[n.tty] {
+			continue
+		}
+		name := fmt.Sprintf("/dev/pts/%d", ptsIndex(n.tty))
+		fd, err := n.held.Call(unix.SYS_OPEN, name, unix.O_RDWR|unix.O_NOCTTY, 0)
+		if err != nil {
+			return fmt.Errorf("open %s: %w", name, err)
+		}
+		var b task.Batch
+		b.Add(unix.SYS_IOCTL, fd, unix.TIOCSPGRP, binary.LittleEndian.AppendUint32(nil, uint32(n.foreground)))
+		b.Add(unix.SYS_CLOSE, fd)
+		if err := n.held.Run(&b); err != nil {
+			return fmt.Errorf("put group %d into the foreground of %s: %w", n.foreground, name, err)
 		}
 	}
 	return nil

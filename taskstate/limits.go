@@ -1,6 +1,7 @@
 package taskstate
 
 import (
+	"encoding/binary"
 	"errors"
 
 	"golang.org/x/sys/unix"
@@ -16,13 +17,16 @@ type Limit struct {
 // resources is the number of resource limits (RLIM_NLIMITS).
 const resources = 16
 
+// captureLimits asks inside: from outside it takes CAP_SYS_RESOURCE for
+// another user's process.
 func captureLimits(c *capture) error {
+	c.rec.Limits = make([]Limit, resources)
 	for i := range resources {
-		var l unix.Rlimit
-		if err := unix.Prlimit(int(c.held.PID), i, nil, &l); err != nil {
-			return err
-		}
-		c.rec.Limits = append(c.rec.Limits, Limit{l.Cur, l.Max})
+		buf := make([]byte, 16)
+		c.batch.Add(unix.SYS_PRLIMIT64, 0, i, 0, buf)
+		c.later = append(c.later, func() {
+			c.rec.Limits[i] = Limit{binary.LittleEndian.Uint64(buf[0:]), binary.LittleEndian.Uint64(buf[8:])}
+		})
 	}
 	return nil
 }
