@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -11,6 +12,7 @@ import (
 	"supervise/fdstate"
 	"supervise/memimg"
 	"supervise/memstate"
+	"supervise/netstate"
 	"supervise/treestate"
 )
 
@@ -98,9 +100,12 @@ func describeFile(files *fdstate.State, i int) string {
 	return fmt.Sprintf("%s (%s), flags %#o, position %d, description %d", f.Link, kindName(f.Tag), f.Flags, f.Pos, i)
 }
 
+// fdKinds lists every kind of descriptor, sockets included.
+func fdKinds() []fdstate.Kind { return slices.Concat(fdstate.Kinds, netstate.Kinds) }
+
 // kindName gives the name of a kind of descriptor.
 func kindName(tag fdstate.Tag) string {
-	for _, k := range fdstate.Kinds {
+	for _, k := range fdKinds() {
 		if k.Tag == tag {
 			return k.Name
 		}
