@@ -22,8 +22,7 @@
 //
 //  1. OpenShared, in the builder, before any fork: what several processes
 //     share, and what has parts in several, is opened at reserved numbers,
-//     which are above every number used by any process. All processes
-//     inherit them.
+//     which no process of the tree uses. All processes inherit them.
 //  2. OpenOwn, in each process: its private descriptions are opened and
 //     everything is put at its numbers.
 //  3. Link, when all processes have their tables: what refers to descriptors

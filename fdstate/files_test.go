@@ -4,11 +4,13 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"supervise/internal/procfs"
 	"supervise/internal/task"
 )
 
@@ -167,7 +169,12 @@ func TestGone(t *testing.T) {
 		}
 		defer tree.Thaw()
 		check(unix.Kill(int(s.pid), unix.SIGKILL))
-		waitGone(s.pid)
+		for { // nobody may not even look any more
+			if fds, err := procfs.FDs(int(s.pid)); len(fds) == 0 || err != nil {
+				break
+			}
+			runtime.Gosched()
+		}
 		return (&snapshot{objects: &objects{}}).take2(tree)
 	})
 	if !errors.Is(err, task.ErrGone) {

@@ -42,7 +42,7 @@ func (r *Restorer) findLinks() {
 // Link makes, in process i, what refers to descriptors or processes. All
 // processes must exist and have their tables.
 func (r *Restorer) Link(i int, p *task.Process) error {
-	o := &Opener{Proc: p, r: r}
+	o := r.opener(p)
 	if err := r.openLate(o, i); err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func (r *Restorer) firstProc(file int) int { return r.first[file] }
 //   - Nobody closes a descriptor of a regular file in it afterwards: that
 //     drops the process's POSIX locks on the file (man 2 fcntl).
 func (r *Restorer) CloseRest(i int, p *task.Process, keep ...int) error {
-	o := &Opener{Proc: p, r: r}
+	o := r.opener(p)
 	var table Table
 	if i >= 0 {
 		table = r.state.Tables[i]

@@ -1,8 +1,6 @@
 package fdstate
 
-import (
-	"strings"
-)
+import "strings"
 
 // Object is the image record of a description of a file whose content is in
 // the image: a memfd or an unlinked regular file.
@@ -12,7 +10,7 @@ type Object struct {
 
 // isObject matches regular files without a name.
 func isObject(d *Desc) bool {
-	return isRegular(d) && d.Stat.Nlink == 0 && !strings.HasPrefix(d.Link, "/proc/")
+	return isRegular(d) && d.Stat.Nlink == 0 && !strings.HasPrefix(d.Link, "/proc/") && !strings.HasPrefix(d.Link, "/sys/")
 }
 
 func captureObject(d *Desc, s *Survey) (Record, error) {

@@ -38,16 +38,12 @@ type Opener struct {
 
 // numbers is a set of descriptor numbers that gives the lowest free one.
 type numbers struct {
-	used map[int]bool
-	low  int // nothing below is free
+	used     map[int]bool
+	reserved map[int]bool // in use as well
+	low      int          // nothing below is free
 }
 
-func (n *numbers) add(num int) {
-	if n.used == nil {
-		n.used = map[int]bool{}
-	}
-	n.used[num] = true
-}
+func (n *numbers) add(num int) { n.used[num] = true }
 
 func (n *numbers) remove(num int) {
 	delete(n.used, num)
@@ -55,7 +51,7 @@ func (n *numbers) remove(num int) {
 }
 
 func (n *numbers) lowest() int {
-	for n.used[n.low] {
+	for n.used[n.low] || n.reserved[n.low] {
 		n.low++
 	}
 	return n.low

@@ -47,6 +47,9 @@ func (d *Desc) captureOwner(s *Survey) (*Owner, error) {
 		return owner, nil
 	}
 	if !s.hasOwner(host) {
+		if d.leadsOutside() {
+			return nil, nil // whoever it shares the terminal with
+		}
 		return nil, Refuse(fmt.Sprintf("its signals go to %d, which is not in the tree (fcntl F_SETOWN)", host.PID), "")
 	}
 	buf := make([]byte, 8)

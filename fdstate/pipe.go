@@ -78,12 +78,9 @@ func (s *Survey) surveyPipes() error {
 // not count as an opener (Linux fs/pipe.c:pipe_poll, pipe_release, v6.12).
 func (p *pipe) findOtherEnd() error {
 	return p.descs[0].look(func(fd int) error {
-		events := []unix.PollFd{{Fd: int32(fd)}}
-		if _, err := unix.Poll(events, 0); err != nil {
-			return fmt.Errorf("poll %s: %w", p.descs[0].Link, err)
-		}
-		if events[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0 {
-			return nil
+		ready, err := poll(fd, 0)
+		if err != nil || ready&(unix.POLLHUP|unix.POLLERR) != 0 {
+			return err
 		}
 		// A reader of a fifo that no writer has opened since hears no hangup.
 		// An empty fifo may be opened by name again either way.

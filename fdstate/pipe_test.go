@@ -62,10 +62,7 @@ func TestPipes(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), s.dir+"/fifo (pipe or fifo): another program uses it") {
 			t.Errorf("while the subject has the fifo: %v", err)
 		}
-		for _, pid := range snap.pids {
-			check(unix.Kill(int(pid), unix.SIGKILL))
-			waitGone(pid)
-		}
+		killAll(snap.pids...)
 		if err := s.restore(t, snap, func(b *restored) error { comparePipes(t, snap, b); return nil }); err != nil {
 			t.Fatal(err)
 		}
@@ -74,48 +71,48 @@ func TestPipes(t *testing.T) {
 
 func comparePipes(t *testing.T, snap *snapshot, b *restored) {
 	t.Helper()
-	p := b.procs[0]
 	for i, p := range b.procs {
 		compareTables(t, snap.tables[i], describeTable(p.PID), i)
 	}
-	content := func(num int) []byte {
-		fd := must((&Opener{Proc: p}).Copy(num))
-		defer unix.Close(fd)
-		buf := make([]byte, 2<<20)
-		n := must(unix.Read(fd, buf))
-		return buf[:n]
-	}
-	events := func(num int) int16 {
-		fd := must((&Opener{Proc: p}).Copy(num))
-		defer unix.Close(fd)
-		events := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN | unix.POLLOUT}}
-		must(unix.Poll(events, 0))
-		return events[0].Revents
+	if order := must(kcmpFile(b.procs[1].PID, 1, b.procs[0].PID, 11)); order != 0 {
+		t.Error("the child's fd 1 is not its parent's fd 11 any more")
 	}
 	for num, want := range map[int]int16{
 		10: unix.POLLIN, 11: 0, 12: unix.POLLIN, 20: unix.POLLIN | unix.POLLHUP, 31: unix.POLLOUT | unix.POLLERR,
 		53: 0, 54: unix.POLLHUP, 61: unix.POLLOUT,
 	} {
-		if got := events(num); got != want {
+		if got := b.poll(num); got != want {
 			t.Errorf("fd %d polls %#x, not %#x", num, got, want)
 		}
 	}
-	if order := must(kcmpFile(b.procs[1].PID, 1, p.PID, 11)); order != 0 {
-		t.Error("the child's fd 1 is not its parent's fd 11 any more")
-	}
-	if got := content(12); len(got) != 1<<20 || !bytes.Equal(got[:16], []byte("0123456789abcdef")) {
+	if got := b.read(12); len(got) != 1<<20 || !strings.HasPrefix(got, "0123456789abcdef") {
 		t.Errorf("full pipe: %d bytes", len(got))
 	}
 	for i, want := range []string{"one", "two", "three"} {
-		if got := string(content(40)); got != want {
+		if got := b.read(40); got != want {
 			t.Errorf("packet %d is %q, not %q", i, got, want)
 		}
 	}
 	for num, want := range map[int]string{20: "last words", 51: "by name"} {
-		if got := string(content(num)); got != want {
+		if got := b.read(num); got != want {
 			t.Errorf("fd %d has %q, not %q", num, got, want)
 		}
 	}
+}
+
+// read reads what is in a pipe of the first process.
+func (b *restored) read(num int) string {
+	fd := must((&Opener{Proc: b.procs[0]}).Copy(num))
+	defer unix.Close(fd)
+	buf := make([]byte, 2<<20)
+	return string(buf[:must(unix.Read(fd, buf))])
+}
+
+// poll tells what is ready on a descriptor of the first process.
+func (b *restored) poll(num int) int16 {
+	fd := must((&Opener{Proc: b.procs[0]}).Copy(num))
+	defer unix.Close(fd)
+	return must(poll(fd, unix.POLLIN|unix.POLLOUT))
 }
 
 func init() {

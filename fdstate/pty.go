@@ -88,9 +88,8 @@ func captureMaster(fd int, tty *terminal) (*Master, error) {
 // the latter makes the master hang up (Linux drivers/tty/pty.c:pty_close,
 // v6.12).
 func neverOpened(fd int) (bool, error) {
-	events := []unix.PollFd{{Fd: int32(fd)}}
-	_, err := unix.Poll(events, 0)
-	return events[0].Revents&unix.POLLHUP == 0, err
+	ready, err := poll(fd, 0)
+	return ready&unix.POLLHUP == 0, err
 }
 
 // ptyPair are reserved numbers at which a pty is open until CloseRest.

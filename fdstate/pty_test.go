@@ -56,22 +56,34 @@ func init() {
 
 func TestPtys(t *testing.T) {
 	for _, uid := range []int{0, nobody} {
-		s := startSubject(t, "ptys", uid)
-		snap := s.capture(t)
-		if len(snap.refused) > 0 {
-			t.Fatalf("refused: %v", snap.refused)
+		err := restorePtys(t, uid)
+		for range 20 { // another program may be quicker to take the number of a pty
+			var taken *IndexError
+			if !errors.As(err, &taken) {
+				break
+			}
+			err = restorePtys(t, uid)
 		}
-		err := s.restore(t, snap, func(*restored) error { return nil })
-		var taken *IndexError
-		if !errors.As(err, &taken) || !strings.Contains(err.Error(), "/dev/pts/") {
-			t.Errorf("while the subject has the ptys: %v", err)
-		}
-		check(unix.Kill(int(s.pid), unix.SIGKILL))
-		waitGone(s.pid)
-		if err := s.restore(t, snap, func(b *restored) error { return comparePtys(t, snap, b) }); err != nil {
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
+}
+
+func restorePtys(t *testing.T, uid int) error {
+	t.Helper()
+	s := startSubject(t, "ptys", uid)
+	snap := s.capture(t)
+	if len(snap.refused) > 0 {
+		t.Fatalf("refused: %v", snap.refused)
+	}
+	err := s.restore(t, snap, func(*restored) error { return nil })
+	var taken *IndexError
+	if !errors.As(err, &taken) || !strings.Contains(err.Error(), "/dev/pts/") {
+		t.Errorf("while the subject has the ptys: %v", err)
+	}
+	s.kill()
+	return s.restore(t, snap, func(b *restored) error { return comparePtys(t, snap, b) })
 }
 
 func comparePtys(t *testing.T, snap *snapshot, b *restored) error {
@@ -94,12 +106,10 @@ func comparePtys(t *testing.T, snap *snapshot, b *restored) error {
 		t.Errorf("mode %+v, size %+v, packet %d", mode, size, packet)
 	}
 	for num, want := range map[int]int16{20: unix.POLLHUP, 21: 0, 10: 0} {
-		fd := must((&Opener{Proc: p}).Copy(num))
-		events := []unix.PollFd{{Fd: int32(fd)}}
-		must(unix.Poll(events, 0))
-		if events[0].Revents != want {
-			t.Errorf("fd %d polls %#x, not %#x", num, events[0].Revents, want)
+		if got := b.poll(num); got&unix.POLLHUP != want {
+			t.Errorf("fd %d polls %#x, not %#x", num, got, want)
 		}
+		fd := must((&Opener{Proc: p}).Copy(num))
 		locked := must(unix.IoctlGetInt(fd, unix.TIOCGPTLCK))
 		if (locked != 0) != (num == 21) {
 			t.Errorf("fd %d: locked %d", num, locked)
@@ -110,16 +120,6 @@ func comparePtys(t *testing.T, snap *snapshot, b *restored) error {
 		t.Errorf("terminals %+v", list)
 	}
 	return nil
-}
-
-// waitGone waits until a killed process has given up its descriptors.
-func waitGone[T ~int](pid T) {
-	for {
-		st, err := procfs.ReadStat(int(pid))
-		if err != nil || st.State == 'Z' {
-			return
-		}
-	}
 }
 
 func init() {
@@ -194,7 +194,7 @@ func restoreOnTerminal(t *testing.T, s subject, snap *snapshot) {
 			t.Error("fd 0 and 255 are one description now")
 		}
 		list := b.r.Terminals()
-		if len(list) != 1 || list[0].Number < b.r.Base() {
+		if len(list) != 1 || list[0].Number < firstReserved {
 			t.Fatalf("terminals: %+v", list)
 		}
 		if err := SetTerminal(b.procs[0], 0, &list[0].Terminal); err != nil {

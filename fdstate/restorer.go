@@ -17,8 +17,10 @@ type Restorer struct {
 	kinds   map[Tag]*Kind
 	object  func(id uint32) int
 
-	base   int     // reserved numbers begin here
-	next   int     // the next reserved number
+	taken    map[int]bool // numbers that some process uses
+	reserved map[int]bool // numbers that none uses, in use while the tree is built
+	next     int          // where to look for the next of these
+
 	places []int   // by file: the reserved number of a shared one, or -1
 	first  []int   // by file: the first process that has it
 	many   []bool  // by file: more than one process has it
@@ -32,9 +34,8 @@ type Restorer struct {
 	last  []func(o *Opener) // queued at the end of OpenShared
 }
 
-// minBase leaves room below the reserved numbers for the numbers that calls
-// return before their descriptor is moved.
-const minBase = 16
+// firstReserved leaves low numbers for what calls return before it is moved.
+const firstReserved = 16
 
 // NewRestorer prepares the restart of s. object tells the number at which a
 // memory object is open in the builder and all its descendants.
@@ -46,17 +47,17 @@ func NewRestorer(s State, kinds []Kind, object func(id uint32) int) (*Restorer, 
 	if err != nil {
 		return nil, err
 	}
-	r := &Restorer{state: s, records: records, object: object, base: minBase, kinds: map[Tag]*Kind{},
+	r := &Restorer{state: s, records: records, object: object, kinds: map[Tag]*Kind{},
+		taken: map[int]bool{}, reserved: map[int]bool{}, next: firstReserved,
 		pipes: map[uint64]pipeEnds{}, ptys: map[int]ptyPair{}}
 	for i := range kinds {
 		r.kinds[kinds[i].Tag] = &kinds[i]
 	}
 	for _, table := range s.Tables {
-		if len(table) > 0 {
-			r.base = max(r.base, table[len(table)-1].Num+1)
+		for _, fd := range table {
+			r.taken[fd.Num] = true
 		}
 	}
-	r.next = r.base
 	r.findUsers()
 	r.findLinks()
 	r.findLocks()
@@ -83,14 +84,22 @@ func (r *Restorer) findUsers() {
 	}
 }
 
-// Base is the first reserved number: no process of the tree uses it or any
-// number above.
-func (r *Restorer) Base() int { return r.base }
-
-// Reserve gives out a number that no process of the tree uses.
+// Reserve gives out a number that no process of the tree uses. They are kept
+// low, since a fork copies the table up to the highest one and an ordinary
+// user may have no high ones.
 func (r *Restorer) Reserve() int {
+	for r.taken[r.next] {
+		r.next++
+	}
+	num := r.next
+	r.reserved[num] = true
 	r.next++
-	return r.next - 1
+	return num
+}
+
+// opener makes an Opener for a process that has only reserved numbers open.
+func (r *Restorer) opener(p *task.Process) *Opener {
+	return &Opener{Proc: p, r: r, used: numbers{used: map[int]bool{}, reserved: r.reserved}}
 }
 
 // kindAt is the kind of a file.
@@ -105,11 +114,11 @@ func (r *Restorer) shared(file int) bool {
 //
 // Preconditions:
 //   - The builder is bare, has not forked, and its 0, 1 and 2 are the stdin,
-//     stdout and stderr of the restart; whatever else is open below Base is
-//     closed.
+//     stdout and stderr of the restart; whatever else is open at numbers
+//     that were not reserved is closed.
 //   - Memory objects are open already, and RLIMIT_NOFILE is high enough.
 func (r *Restorer) OpenShared(builder *task.Process) error {
-	o := &Opener{Proc: builder, r: r}
+	o := r.opener(builder)
 	if err := r.moveStdio(o); err != nil {
 		return err
 	}
@@ -136,10 +145,11 @@ func (r *Restorer) moveStdio(o *Opener) error {
 		return err
 	}
 	for _, num := range open {
-		o.used.add(num)
-		if num > 2 && num < r.base { // left open by whoever started the restart
+		switch {
+		case num <= 2:
+			o.used.add(num)
+		case !r.reserved[num]: // left open by whoever started the restart
 			o.Call("close", unix.SYS_CLOSE, num)
-			o.used.remove(num)
 		}
 	}
 	for i := range r.std {
@@ -182,9 +192,10 @@ func (r *Restorer) open(o *Opener, file int, at Slot) error {
 type keepsFlags interface{ keepsFlags() }
 
 // OpenOwn opens process i's private descriptions and puts all of its
-// descriptors at their numbers. Nothing else is open below Base in p.
+// descriptors at their numbers. In p nothing is open yet but what it has
+// inherited from the builder.
 func (r *Restorer) OpenOwn(i int, p *task.Process) error {
-	o := &Opener{Proc: p, r: r}
+	o := r.opener(p)
 	placed := map[int]int{} // private file: its number
 	for _, fd := range r.state.Tables[i] {
 		at := Slot{Num: fd.Num, CloseOnExec: fd.CloseOnExec}
