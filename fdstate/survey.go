@@ -29,7 +29,6 @@ type Survey struct {
 	byPID  map[task.PID]int
 	pidfd  struct{ proc, fd int } // the last one used; fd 0 is none
 	pipes  map[inode]*pipe
-	nPipes uint64
 	ttys   map[ttyName]*terminal
 }
 
