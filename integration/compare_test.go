@@ -34,7 +34,15 @@ var afterRestart = []rule{
 	{regexp.MustCompile(`(lock: \d+: \w+ +\w+ +\w+) -?\d+`), "$1", "pids of locks are shown as the reader sees them"},
 	{regexp.MustCompile(`(map: \S+ \S+ \S+) [0-9a-f]+:[0-9a-f]+ \d+ `), "$1 ", "devices and inodes of shared memory are new; a file's path stays"},
 	{regexp.MustCompile(`/\S*/(#\d+|[^/ ]*) \(deleted\)`), "a deleted file", "a file without a name is made anew"},
+	{regexp.MustCompile(`(a deleted file .*\[rd.* ms) nr\]`), "$1]", "reserved or not: shared memory is made anew in another way"},
+	{regexp.MustCompile(`(a deleted file .*flags: )020300002`), "${1}0100002", "O_TMPFILE: a nameless file is made anew in another way"},
+	{regexp.MustCompile(`events: 400000(00|18) `), "events: disarmed ", "EPOLLONESHOT that has fired cannot be made; it still reports errors"},
 	{regexp.MustCompile(`Seccomp: \d`), "", "not compared: refused if used"},
+}
+
+// detached are the rules for a tree that was restarted with --detach.
+var detached = []rule{
+	{regexp.MustCompile(`^\d+ (session|group): .*`), "", "what led outside now leads to a session of its own"},
 }
 
 // userNamespace are the rules for a tree that came back in a user namespace.
@@ -107,7 +115,7 @@ func diff(before, after state) string {
 // settle waits until every thread of a tree sleeps, and gives the state then.
 func settle(t testing.TB, pids func() []int, root int, how scope) state {
 	t.Helper()
-	if how == rootOnly {
+	if how != all {
 		return observe(pids(), root, how)
 	}
 	var last state

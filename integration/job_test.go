@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -72,7 +73,8 @@ type job struct {
 	*holder
 	p    *place
 	prog program
-	root int // host pid of the root
+	root int      // host pid of the root
+	args []string // of the restart
 }
 
 func (p *place) goFile() string  { return filepath.Join(p.logs, "go") }
@@ -188,7 +190,7 @@ func (p *place) restart(prog program, image string, args ...string) *job {
 	p.t.Helper()
 	pidFile := filepath.Join(p.dir, "pid-"+strconv.FormatInt(time.Now().UnixNano(), 36))
 	argv := append([]string{supervise, "restart", image, "--pid-file", pidFile}, args...)
-	j := &job{holder: p.hold(launch{argv: argv}), p: p, prog: prog}
+	j := &job{holder: p.hold(launch{argv: argv}), p: p, prog: prog, args: args}
 	wait(p.t, "restart", 60*time.Second, func() string {
 		if pid, err := strconv.Atoi(strings.TrimSpace(slurp(pidFile))); err == nil {
 			j.root = pid
@@ -205,6 +207,9 @@ func (p *place) restart(prog program, image string, args ...string) *job {
 // rules are those for comparing this restarted tree with an earlier one.
 func (j *job) rules() [][]rule {
 	sets := [][]rule{always, afterRestart}
+	if slices.Contains(j.args, "--detach") && !j.prog.lead {
+		sets = append(sets, detached)
+	}
 	if j.p.user.uid != 0 {
 		sets = append(sets, userNamespace)
 	}

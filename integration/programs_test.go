@@ -13,6 +13,7 @@ type program struct {
 	run  bool // needs a supervisor: started by supervise run
 	lead bool // the root leads a session of its own
 	root bool // needs root
+	solo bool // two at a time would get in each other's way
 
 	skip map[string]string // mode: why not
 }
@@ -27,9 +28,14 @@ func script(interpreter, file string) func() []string {
 // one is the program in C of that name.
 func one(name string) program { return program{name: name, argv: c(name), lead: true} }
 
-func (p program) rootOnly() program        { p.how = rootOnly; return p }
-func (p program) inSession() program       { p.lead = false; return p }
-func (p program) supervised() program      { p.run = true; return p }
+func (p program) rootOnly() program   { p.how = rootOnly; return p }
+func (p program) inSession() program  { p.lead = false; return p }
+func (p program) supervised() program { p.run = true; return p }
+func (p program) alone() program      { p.solo = true; return p }
+func (p program) endsItself() program { // by a time-out: may be gone before it is looked at
+	p.how = nothing
+	return p.without("it may be gone meanwhile", "generations")
+}
 func (p program) asRoot() program          { p.root = true; return p }
 func (p program) with(a ...string) program { p.args = a; return p }
 func (p program) named(n string) program   { p.name = n; return p }
@@ -50,7 +56,6 @@ var restarts = []string{"kill", "stop", "twice", "generations"}
 
 const (
 	noSemaphores = "System V semaphores are not part of a snapshot"
-	sameFiles    = "two at a time would write the same files"
 )
 
 // programs is the table. Adding a fixture is adding a row.
@@ -68,21 +73,21 @@ var programs = func() []program {
 		one("robust"),
 		one("rseq").rootOnly(),
 		one("join"),
-		one("timeouts"),
+		one("timeouts").endsItself(),
 		one("zombies"),
 		one("stopped"),
 		one("itimers").rootOnly(),
 		one("ptimers").rootOnly(),
 		one("anon"),
 		one("shared"),
-		one("filemap"),
+		one("filemap").alone(),
 		one("brk"),
 		one("deepstack"),
 		one("sparse"),
 		one("vmas"),
 		one("advice"),
 		one("clocks").rootOnly(),
-		one("ids").inSession(),
+		one("ids"),
 		one("groups"),
 		one("daemon").supervised(),
 		one("attributes"),
@@ -90,12 +95,13 @@ var programs = func() []program {
 		one("unlinked"),
 		one("unlinkedmap"),
 		one("pipes"),
-		one("fifos"),
+		one("fifos").alone(),
 		one("epoll"),
 		one("anonfds"),
 		one("devices"),
-		one("locks").without(sameFiles, "twice"),
+		one("locks").alone(),
 		one("ptys"),
+		one("objects").named("pidfd").with("pidfd"),
 		one("creds").asRoot(),
 		{name: "goruntime", argv: c("goruntime"), how: rootOnly},
 		{name: "python", argv: script("/usr/bin/python3", "py/threads.py"), how: rootOnly},
@@ -104,18 +110,20 @@ var programs = func() []program {
 		{name: "perl", argv: script("/usr/bin/perl", "sh/prog.pl")},
 	}
 	for _, how := range []string{"commit", "rollback", "wal"} {
-		list = append(list, program{name: "sqlite_" + how, argv: script("/usr/bin/python3", "py/sqlite.py"), args: []string{how}}.
-			without(sameFiles, "twice"))
+		list = append(list, program{name: "sqlite_" + how, argv: script("/usr/bin/python3", "py/sqlite.py"), args: []string{how}, solo: true})
 	}
 	for _, storm := range []string{"fork", "vfork", "nested", "thread"} {
 		list = append(list, one("storms").named("storm_"+storm).with(storm).rootOnly())
 	}
 	for _, call := range []string{"read", "poll", "poll_timed", "ppoll", "select", "pselect_timed", "epoll_wait", "epoll_wait_timed",
 		"epoll_pwait", "epoll_pwait2", "futex", "futex_timed", "futex_bitset", "wait4", "waitid", "pause", "sigsuspend", "sigwaitinfo",
-		"sigtimedwait", "write_full", "eventfd", "signalfd", "timerfd", "open_fifo", "nanosleep", "clock_abs", "clock_rel"} {
+		"sigtimedwait", "write_full", "eventfd", "signalfd", "open_fifo"} {
 		list = append(list, one("blocked").named("blocked_"+call).with(call))
 	}
-	list = append(list, one("blocked").named("blocked_setlkw").with("setlkw").without(sameFiles, "twice"))
+	for _, call := range []string{"timerfd", "nanosleep", "clock_abs", "clock_rel"} {
+		list = append(list, one("blocked").named("blocked_"+call).with(call).endsItself())
+	}
+	list = append(list, one("blocked").named("blocked_setlkw").with("setlkw").alone())
 	for _, call := range []string{"semop", "semtimedop"} {
 		list = append(list, one("blocked").named("blocked_"+call).with(call).without(noSemaphores, restarts...))
 	}

@@ -18,13 +18,17 @@ type scope int
 
 const (
 	all      scope = iota // everything
+	nothing               // it may end at any moment
 	rootOnly              // the root's attributes: the tree forks or starts threads all the time
 )
 
 // observe takes the state of a tree. root is the host pid of its root.
 func observe(pids []int, root int, how scope) state {
-	if how == rootOnly {
+	switch how {
+	case rootOnly:
 		pids = []int{root}
+	case nothing:
+		return nil
 	}
 	o := observer{host: pids, how: how}
 	pids = slices.Clone(pids)
@@ -49,6 +53,10 @@ func (o *observer) add(who, key, format string, args ...any) {
 func (o *observer) process(pid int) {
 	who := strconv.Itoa(inner(pid))
 	status := procPath(pid, "status")
+	if strings.HasPrefix(statusLine(status, "State"), "Z") {
+		o.zombie(pid, who)
+		return
+	}
 	for _, key := range []string{"Umask", "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapAmb",
 		"NoNewPrivs", "Seccomp", "SigIgn", "SigCgt", "ShdPnd", "VmLck", "THP_enabled"} {
 		o.add(who, key, "%s", statusLine(status, key))
@@ -76,6 +84,15 @@ func (o *observer) process(pid int) {
 	o.maps(pid, who)
 	o.fds(pid, who)
 	o.timers(pid, who)
+}
+
+// zombie observes what is left of a process that is not waited for yet.
+func (o *observer) zombie(pid int, who string) {
+	o.add(who, "zombie", "%s, uid %s, exit code %s", slurp(procPath(pid, "comm")), statusLine(procPath(pid, "status"), "Uid"),
+		statField(procPath(pid, "stat"), 52))
+	o.add(who, "parent", "%s", o.parent(pid))
+	o.add(who, "group", "%s", o.leader(pid, "NSpgid"))
+	o.add(who, "session", "%s", o.leader(pid, "NSsid"))
 }
 
 // numbers observes fields of the stat file, by their names in proc(5).
@@ -137,8 +154,8 @@ func (o *observer) threads(pid int, who string) {
 		}
 		o.add(thread, "cpus", "%s", statusLine(dir+"/status", "Cpus_allowed"))
 		// The number is left out: an interrupted sleep becomes restart_syscall.
-		if call := strings.Fields(slurp(dir, "syscall")); len(call) == 9 {
-			o.add(thread, "waits", "sp %s pc %s", call[7], call[8])
+		if call := strings.Fields(slurp(dir, "syscall")); len(call) >= 3 {
+			o.add(thread, "waits", "sp %s pc %s", call[len(call)-2], call[len(call)-1])
 		}
 	}
 }
@@ -218,8 +235,12 @@ func (o *observer) fds(pid int, who string) {
 	for _, fd := range numbers(procPath(pid, "fd")) {
 		n := strconv.Itoa(fd)
 		target, _ := os.Readlink(procPath(pid, "fd", n))
-		info := strings.Join(strings.Fields(slurp(procPath(pid, "fdinfo", n))), " ")
-		o.add(who, "fd "+n, "%s %s", target, info)
+		lines := strings.Split(slurp(procPath(pid, "fdinfo", n)), "\n")
+		for i, l := range lines {
+			lines[i] = strings.Join(strings.Fields(l), " ")
+		}
+		slices.Sort(lines[4:]) // the targets of an epoll instance have no order
+		o.add(who, "fd "+n, "%s %s", target, strings.Join(lines, " "))
 	}
 }
 

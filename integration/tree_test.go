@@ -137,6 +137,9 @@ func comesBackTwice(p *place, prog program) {
 		again.like(before)
 		again.finish(n + 1)
 	}
+	if prog.solo {
+		return
+	}
 	p.putBack(saved)
 	os.Remove(p.goFile())
 	a := p.restart(prog, p.path("image"))

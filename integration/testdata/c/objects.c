@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <sys/fanotify.h>
 #include <sys/inotify.h>
+#include <sys/ptrace.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
 
@@ -50,6 +51,10 @@ static int o_terminalqueue(void) { // written to a terminal, not yet read
 	int master = posix_openpt(O_RDWR | O_NOCTTY);
 	return grantpt(master) || unlockpt(master) || write(master, "x\n", 2) != 2 ? -1 : 0;
 }
+static int o_traced(void) { // by a process of the same tree
+	pid_t c = child(waits, NULL);
+	return ptrace(PTRACE_SEIZE, c, NULL, NULL);
+}
 static int o_none(void) { return 0; }
 
 static const struct {
@@ -58,7 +63,7 @@ static const struct {
 } kinds[] = {
 #define O(n) {#n, o_##n}
 	O(socketpair), O(tcp), O(udp), O(netlink), O(io_uring), O(inotify), O(fanotify), O(userfaultfd), O(sysvshm), O(pidfd), O(mqueue), O(sharedvm),
-	O(terminalqueue), O(none),
+	O(terminalqueue), O(traced), O(none),
 };
 
 int main(int argc, char **argv) {
