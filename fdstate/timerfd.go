@@ -26,7 +26,7 @@ type Timerfd struct {
 	Value int64 `cbor:"5,keyasint,omitempty" json:"value,omitempty"`
 }
 
-func captureTimerfd(d *Desc, s *Survey) (Record, error) {
+func captureTimerfd(d *Desc, _ *Survey) (Record, error) {
 	t, err := d.Info.Timerfd()
 	if err != nil {
 		return nil, err
@@ -36,8 +36,8 @@ func captureTimerfd(d *Desc, s *Survey) (Record, error) {
 	}
 	rec := &Timerfd{Clock: t.ClockID, Flags: t.SettimeFlags, Ticks: t.Ticks, Interval: t.Interval.Nano(), Value: t.Value.Nano()}
 	if rec.absolute() && rec.Value != 0 {
-		now, err := s.clock(d.Proc, rec.Clock)
-		rec.Value += now
+		now, err := procfs.Clock(int(d.PID), rec.Clock)
+		rec.Value += int64(now)
 		return rec, err
 	}
 	return rec, nil
@@ -77,16 +77,6 @@ func (d *Desc) nextExpiry(t procfs.Timerfd) (procfs.Timerfd, error) {
 	again, err := info.Timerfd()
 	t.Ticks = again.Ticks
 	return t, err
-}
-
-// clock reads a clock as a process of the tree sees it, in its time namespace.
-func (s *Survey) clock(proc, id int) (int64, error) {
-	buf := make([]byte, 16)
-	if _, err := s.Procs[proc].Held.Call(unix.SYS_CLOCK_GETTIME, id, buf); err != nil {
-		return 0, err
-	}
-	ts := unix.Timespec{Sec: int64(binary.LittleEndian.Uint64(buf)), Nsec: int64(binary.LittleEndian.Uint64(buf[8:]))}
-	return ts.Nano(), nil
 }
 
 // Restore makes a timer that is not set yet.

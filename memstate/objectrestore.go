@@ -101,10 +101,8 @@ func (o *Object) openUnlinked(builder *task.Process, path string) (int64, error)
 	if err := fd.Err(); err != nil {
 		return 0, fmt.Errorf("create %s: %w", path, err)
 	}
-	var rest task.Batch
-	rest.Add(unix.SYS_UNLINK, path)
-	rest.Add(unix.SYS_FCHMOD, fd.Ret, o.Mode)
-	return fd.Ret, builder.Run(&rest)
+	_, err := builder.Call(unix.SYS_UNLINK, path)
+	return fd.Ret, err
 }
 
 // Fill fills the objects with their content.
@@ -145,12 +143,17 @@ func (r *ObjectRestorer) seal(builder *task.Process) error {
 	return builder.Run(&b)
 }
 
-// SealLate adds the seals that forbid new mappings, after those were made.
-func (r *ObjectRestorer) SealLate(builder *task.Process) error {
+// Finish does what would have kept processes from mapping and opening the
+// objects: seals that forbid new mappings, and the modes of unlinked files.
+func (r *ObjectRestorer) Finish(builder *task.Process) error {
 	var b task.Batch
 	for i := range r.objects {
-		if o := &r.objects[i]; o.Kind == Memfd && o.Seals&unix.F_SEAL_FUTURE_WRITE != 0 {
+		o := &r.objects[i]
+		if o.Kind == Memfd && o.Seals&unix.F_SEAL_FUTURE_WRITE != 0 {
 			b.Add(unix.SYS_FCNTL, r.fds[o.ID], unix.F_ADD_SEALS, o.Seals)
+		}
+		if o.Kind == UnlinkedFile {
+			b.Add(unix.SYS_FCHMOD, r.fds[o.ID], o.Mode)
 		}
 	}
 	return builder.Run(&b)

@@ -82,8 +82,32 @@ func (r *restart) startBuilder() error {
 		builder.Identify(1)
 	}
 	st, err := procfs.ReadStatus(int(builder.PID))
-	r.self = taskstate.CredsOf(&st)
-	return err
+	if err != nil {
+		return err
+	}
+	r.base.Creds = taskstate.CredsOf(&st)
+	return r.pin()
+}
+
+// pin keeps the builder, and what it forks, on one cpu with us until each
+// thread gets its own cpus back. Tracer and tracee only ever take turns, and
+// handing over to another cpu takes several times as long.
+func (r *restart) pin() error {
+	if err := unix.SchedGetaffinity(int(r.builder.PID), &r.base.CPUs); err != nil {
+		return fmt.Errorf("cpus of the builder: %w", err)
+	}
+	var one unix.CPUSet
+	for cpu := 0; one.Count() == 0; cpu++ {
+		if r.base.CPUs.IsSet(cpu) {
+			one.Set(cpu)
+		}
+	}
+	for _, tid := range []int{0, int(r.builder.PID)} {
+		if err := unix.SchedSetaffinity(tid, &one); err != nil {
+			return fmt.Errorf("keep on one cpu: %w", err)
+		}
+	}
+	return nil
 }
 
 func (r *restart) openStatus(attr *syscall.ProcAttr) error {

@@ -42,7 +42,7 @@ func (r *restart) fill() error {
 			return fmt.Errorf("process %d: %w", p.ID, err)
 		}
 	}
-	return r.objects.SealLate(r.builder)
+	return r.objects.Finish(r.builder)
 }
 
 // threads makes the threads, and gives processes and threads their own state.
@@ -55,7 +55,7 @@ func (r *restart) threads() error {
 		if err := cloneThreads(p, rec.Threads); err != nil {
 			return fmt.Errorf("process %d: %w", p.ID, err)
 		}
-		if err := rec.Restore(p, r.self); err != nil {
+		if err := rec.Restore(p, &r.base); err != nil {
 			return err
 		}
 	}

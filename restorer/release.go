@@ -3,6 +3,8 @@ package restorer
 import (
 	"fmt"
 
+	"golang.org/x/sys/unix"
+
 	"supervise/internal/task"
 )
 
@@ -41,6 +43,9 @@ func (r *restart) retireBuilder() error {
 	}
 	if err := r.files.CloseRest(-1, r.builder, r.ids.status); err != nil {
 		return err
+	}
+	if err := unix.SchedSetaffinity(int(r.builder.PID), &r.base.CPUs); err != nil {
+		return fmt.Errorf("give the init its cpus: %w", err)
 	}
 	r.builder.BecomeInit(r.procs[0].ID, r.ids.status)
 	if err := r.builder.KeepOnExit(); err != nil {

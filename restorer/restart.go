@@ -50,7 +50,7 @@ type restart struct {
 
 	ids     idsPlan
 	builder *task.Process
-	self    taskstate.Creds // of the builder
+	base    taskstate.Base // what the builder has, and its children with it
 	files   *fdstate.Restorer
 	objects *memstate.ObjectRestorer
 	procs   []*task.Process // as tree.Processes

@@ -17,44 +17,25 @@ type Clocks struct {
 	Boottime  time.Duration `cbor:"2,keyasint" json:"boottime_ns"`
 }
 
-// hostClocks reads the clocks of the initial time namespace: ours, without
-// the offset that our own time namespace adds (man 7 time_namespaces).
-func hostClocks() (Clocks, error) {
-	var mono, boot unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &mono); err != nil {
-		return Clocks{}, err
-	}
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot); err != nil {
-		return Clocks{}, err
-	}
-	m, b, err := procfs.ReadTimensOffsets(unix.Getpid())
-	return Clocks{
-		Monotonic: time.Duration(mono.Nano() - m.Nano()),
-		Boottime:  time.Duration(boot.Nano() - b.Nano()),
-	}, err
-}
-
 // CaptureClocks reads the clocks as process pid sees them.
 func CaptureClocks(pid task.PID) (Clocks, error) {
-	host, err := hostClocks()
-	if err != nil {
-		return host, fmt.Errorf("read clocks: %w", err)
+	return readClocks(func(clock int) (time.Duration, error) { return procfs.Clock(int(pid), clock) })
+}
+
+func readClocks(read func(clock int) (time.Duration, error)) (c Clocks, err error) {
+	if c.Monotonic, err = read(unix.CLOCK_MONOTONIC); err != nil {
+		return c, err
 	}
-	m, b, err := procfs.ReadTimensOffsets(int(pid))
-	if err != nil {
-		return host, gone(pid, err)
-	}
-	host.Monotonic += time.Duration(m.Nano())
-	host.Boottime += time.Duration(b.Nano())
-	return host, nil
+	c.Boottime, err = read(unix.CLOCK_BOOTTIME)
+	return c, err
 }
 
 // Offsets gives the content for /proc/PID/timens_offsets of a namespace in
 // which the clocks go on from c now.
 func (c Clocks) Offsets() (string, error) {
-	host, err := hostClocks()
+	host, err := readClocks(procfs.HostClock)
 	if err != nil {
-		return "", fmt.Errorf("read clocks: %w", err)
+		return "", err
 	}
 	return offsetLine("monotonic", c.Monotonic-host.Monotonic) + offsetLine("boottime", c.Boottime-host.Boottime), nil
 }

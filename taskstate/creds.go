@@ -41,15 +41,15 @@ func (c *Creds) SameUser(o *Creds) bool {
 // only where they differ from what the thread has; capabilities go down last.
 func restoreCreds(r *threadRestore) error {
 	want := &r.proc.Creds
-	if !want.SameUser(&r.self) {
+	if !want.SameUser(&r.base.Creds) {
 		restoreUser(&r.batch, want)
 	}
 	for c := range 64 {
-		if r.self.Bounding&^want.Bounding&(1<<c) != 0 {
+		if r.base.Creds.Bounding&^want.Bounding&(1<<c) != 0 {
 			r.batch.Add(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c, 0, 0, 0).Optional() // no CAP_SETPCAP: stays
 		}
 	}
-	if *capsOf(want) != *capsOf(&r.self) {
+	if *capsOf(want) != *capsOf(&r.base.Creds) {
 		r.batch.Add(unix.SYS_CAPSET, capHeader(), want.capData())
 	}
 	if r.rec.ID == r.proc.ID {

@@ -3,6 +3,8 @@ package taskstate
 import (
 	"fmt"
 
+	"golang.org/x/sys/unix"
+
 	"supervise/internal/procfs"
 	"supervise/internal/task"
 )
@@ -22,7 +24,12 @@ type capture struct {
 type restore struct {
 	held *task.Process
 	rec  *Process
-	self Creds // whose rights the restoring process has
+}
+
+// Base is what a bare process has before its own state is restored.
+type Base struct {
+	Creds Creds
+	CPUs  unix.CPUSet // where it may run, once it is restored
 }
 
 // part is one kind of a process's state.
@@ -142,14 +149,14 @@ type threadRestore struct {
 	held  *task.Thread
 	proc  *Process
 	rec   *Thread
-	self  Creds
+	base  *Base
 	batch task.Batch
 }
 
 // Restore gives a bare process its state. All threads exist; memory and
 // descriptors are in place. Nothing runs yet.
-func (rec *Process) Restore(held *task.Process, self Creds) error {
-	r := &restore{held: held, rec: rec, self: self}
+func (rec *Process) Restore(held *task.Process, base *Base) error {
+	r := &restore{held: held, rec: rec}
 	held.AvoidSignals(rec.pendingSet())
 	for _, p := range processParts {
 		if p.restore == nil {
@@ -160,15 +167,15 @@ func (rec *Process) Restore(held *task.Process, self Creds) error {
 		}
 	}
 	for i, t := range held.Threads {
-		if err := rec.restoreThread(t, &rec.Threads[i], self); err != nil {
+		if err := rec.restoreThread(t, &rec.Threads[i], base); err != nil {
 			return fmt.Errorf("restore thread %d of pid %d: %w", rec.Threads[i].ID, rec.ID, err)
 		}
 	}
 	return nil
 }
 
-func (rec *Process) restoreThread(held *task.Thread, th *Thread, self Creds) error {
-	r := &threadRestore{held: held, proc: rec, rec: th, self: self}
+func (rec *Process) restoreThread(held *task.Thread, th *Thread, base *Base) error {
+	r := &threadRestore{held: held, proc: rec, rec: th, base: base}
 	for _, p := range threadParts[:len(threadParts)-1] {
 		if err := p.restore(r); err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)

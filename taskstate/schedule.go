@@ -52,10 +52,10 @@ func restoreSchedule(r *threadRestore) error {
 			return err
 		}
 	}
-	if len(s.CPUs) == 0 {
-		return nil
+	set := r.base.CPUs
+	if len(s.CPUs) > 0 {
+		set.Zero()
 	}
-	var set unix.CPUSet
 	for _, cpu := range s.CPUs {
 		set.Set(cpu)
 	}
