@@ -1,0 +1,179 @@
+package memstate
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"supervise/internal/procfs"
+	"supervise/internal/refuse"
+	"supervise/internal/task"
+	"supervise/memimg"
+)
+
+func TestPageCollectorCutsToPrivateMappings(t *testing.T) {
+	s := &Space{VMAs: []VMA{
+		{Start: 0x1000, End: 0x3000},
+		{Start: 0x3000, End: 0x5000, Shared: true},
+		{Start: 0x5000, End: 0x9000},
+		{Start: 0xa000, End: 0xb000},
+	}}
+	c := &pageCollector{space: s}
+	for _, r := range []struct{ start, end, categories uint64 }{
+		{0x0000, 0x2000, 0}, {0x2000, 0x6000, 0}, {0x7000, 0x8000, procfs.PageIsGuard}, {0x8000, 0xc000, 0},
+	} {
+		if err := c.add(r.start, r.end, r.categories); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []memimg.Range{{Start: 0x1000, End: 0x3000}, {Start: 0x5000, End: 0x6000}, {Start: 0x8000, End: 0x9000}, {Start: 0xa000, End: 0xb000}}
+	if !reflect.DeepEqual(c.ranges, want) {
+		t.Errorf("ranges %x", c.ranges)
+	}
+	if !reflect.DeepEqual(s.Guards, []Range{{0x7000, 0x8000}}) {
+		t.Errorf("guards %x", s.Guards)
+	}
+}
+
+func TestUnion(t *testing.T) {
+	got := union([]memimg.Range{{Start: 8, End: 9}, {Start: 1, End: 3}, {Start: 2, End: 5}, {Start: 5, End: 6}})
+	if want := []memimg.Range{{Start: 1, End: 6}, {Start: 8, End: 9}}; !reflect.DeepEqual(got, want) {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestDataRangesOfSparseFile(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "sparse"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt([]byte("x"), 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Truncate(1 << 30); err != nil {
+		t.Fatal(err)
+	}
+	ranges, err := dataRanges(int(f.Fd()), 1<<30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n uint64
+	for _, r := range ranges {
+		n += r.Len()
+	}
+	if len(ranges) == 0 || n > 1<<20 || ranges[0].Start > 1<<20 || ranges[0].End <= 1<<20 {
+		t.Errorf("%x", ranges)
+	}
+}
+
+func TestObjectSourceZeroesPastTheEnd(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	if err := os.WriteFile(path, []byte("hello"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	page := make([]byte, task.PageSize)
+	page[100] = 7
+	obj := &liveObject{file: f}
+	if err := obj.ReadPages(page, []memimg.Range{{End: task.PageSize}}); err != nil {
+		t.Fatal(err)
+	}
+	if string(page[:5]) != "hello" || page[100] != 0 {
+		t.Errorf("%q, byte 100 is %d", page[:5], page[100])
+	}
+}
+
+func TestVDSOCheck(t *testing.T) {
+	vmas, err := procfs.ReadMaps(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := ReadVDSO(task.PID(os.Getpid()), vmas)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Check(); err != nil {
+		t.Errorf("own vDSO: %v", err)
+	}
+	v.Image[len(v.Image)/2] ^= 1
+	if err := v.Check(); !errors.Is(err, ErrOtherVDSO) {
+		t.Errorf("changed vDSO: %v", err)
+	}
+}
+
+func TestFileCheck(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lib.so")
+	if err := os.WriteFile(path, []byte("one"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		t.Fatal(err)
+	}
+	id := fileID(&st)
+	space := &Space{VMAs: []VMA{{Kind: File, Path: path, File: &id}}, MM: MM{Exe: path, ExeID: id}}
+	check := func() error {
+		var c FileCheck
+		c.Add(space)
+		return c.Err()
+	}
+	if err := check(); err != nil {
+		t.Errorf("unchanged: %v", err)
+	}
+	if err := os.Chtimes(path, time.Time{}, time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := check(); !errors.Is(err, ErrChanged) {
+		t.Errorf("other time: %v", err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := check(); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("gone: %v", err)
+	}
+}
+
+func TestMMEncode(t *testing.T) {
+	m := MM{StartCode: 1, EnvEnd: 11, Auxv: []byte("auxv")}
+	s := m.encode(5)
+	word := func(off int) uint64 { return binary.LittleEndian.Uint64(s.Bytes[off:]) }
+	if word(0) != 1 || word(80) != 11 || word(96) != 5<<32|4 || string(s.Bytes[mmMapSize:]) != "auxv" {
+		t.Errorf("%x", s.Bytes)
+	}
+	if !reflect.DeepEqual(s.Pointers, []task.Pointer{{At: 88, To: mmMapSize}}) {
+		t.Errorf("%v", s.Pointers)
+	}
+}
+
+func TestSurveyRefusesByName(t *testing.T) {
+	held := &task.Process{PID: task.PID(os.Getpid())}
+	var refused refuse.List
+	p := Process{Held: held, Comm: "x", VMAs: []procfs.VMA{
+		{Start: 0x1000, End: 0x2000, Flags: procfs.VMRead},
+		{Start: 0x2000, End: 0x3000, Ino: 1, Path: "/dev/dri/card0", Flags: procfs.VMPFNMap},
+		{Start: 0x3000, End: 0x4000, Ino: 1, Path: "/SYSV00000000", Deleted: true, Shared: true},
+		{Start: 0x4000, End: 0x5000, Ino: 1, Path: "/gone", Deleted: true},
+		{Start: 0x5000, End: 0x6000, UnknownFlags: []string{"zz"}},
+		{Start: 0x6000, End: 0x7000, Ino: 1, Path: "anon_inode:[io_uring]", Shared: true},
+	}}
+	s, err := Survey(p, 1, &Objects{}, &refused)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list *refuse.Error
+	if !errors.As(refused.Err(), &list) || len(list.Objects) != 5 || len(s.VMAs) != 1 {
+		t.Errorf("%d mappings, %v", len(s.VMAs), refused.Err())
+	}
+}
