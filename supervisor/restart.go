@@ -98,9 +98,11 @@ func (r *Restarted) Wait() (syscall.WaitStatus, error) {
 	if r.job != nil {
 		defer r.job.remove()
 	}
+	// Before the relay: until then a keyboard's stop stops this process as well.
+	state := taskState(r.Root)
 	if s, err := newStandIn(r.Root); err == nil {
 		_ = releaseInherited()
-		go s.watchStops()
+		go s.watchStops(state)
 	}
 	go r.reapOrphans()
 	return r.tree.Wait()
@@ -127,9 +129,9 @@ func (r *Restarted) reapOrphans() {
 }
 
 // watchStops mirrors the stops of a root that need not be a child of this
-// process, so that wait(2) would not tell.
-func (s *standIn) watchStops() {
-	was := taskState(s.root)
+// process, so that wait(2) would not tell. was is the state it had at first: a
+// program that comes back stopped is nobody's news.
+func (s *standIn) watchStops(was byte) {
 	for range time.Tick(100 * time.Millisecond) {
 		state := taskState(s.root)
 		if state == 'T' && was != 'T' {

@@ -26,6 +26,10 @@ func helper(args []string) int {
 		return blockAndExec(args[1:])
 	case "twice":
 		return execTwice(args[1:])
+	case "reset":
+		// A signal that is caught gets its default action by an exec.
+		signal.Notify(make(chan os.Signal, 1), unix.SIGTTOU)
+		return execute(args[1:], os.Environ())
 	case "shell":
 		return jobShell(args[1:])
 	}
@@ -90,8 +94,8 @@ func execute(argv, environ []string) int {
 // jobShell is a shell with job control: it runs a command in the foreground of
 // its terminal, tells when it stops, and continues it twice.
 func jobShell(argv []string) int {
-	signal.Ignore(unix.SIGTTOU, unix.SIGTTIN, unix.SIGTSTP)
-	// What is ignored now must not be so in the job.
+	signal.Ignore(unix.SIGTTOU) // the job's, too, while it takes the terminal
+	argv = self(append([]string{"reset"}, argv...)...)
 	cmd, err := os.StartProcess(argv[0], argv, &os.ProcAttr{
 		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr},
 		Sys:   &syscall.SysProcAttr{Setpgid: true, Foreground: true, Ctty: 0},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,6 +30,10 @@ var binary string
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "helper" {
 		os.Exit(helper(os.Args[2:]))
+	}
+	// What our own caller has left open is not to be in snapshots.
+	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		panic(err)
 	}
 	dir, err := os.MkdirTemp("", "supervise-test-")
 	if err != nil {

@@ -126,14 +126,17 @@ func TestTerminal(t *testing.T) {
 // TestJobControl: Ctrl-Z stops both, a shell learns of it, and both go on.
 func TestJobControl(t *testing.T) {
 	numbers := regexp.MustCompile(`pid \d+`)
-	for name, script := range map[string]string{
-		"plain":  `echo ready; read x; echo got $x; exit 3`,
-		"itself": `echo ready; kill -TSTP $$; read x; echo got $x; kill -STOP $$; exit 3`,
-		"group":  `echo ready; kill -TSTP 0; read x; echo got $x; exit 3`,
-		"traps":  `trap 'echo cleaning; trap - TSTP; kill -TSTP $$; echo back' TSTP; echo ready; read x || read x; echo got $x; exit 3`,
+	for name, c := range map[string]struct {
+		script string
+		stops  int
+	}{
+		"plain":  {`echo ready; read x; echo got $x; exit 3`, 1},
+		"itself": {`echo ready; kill -TSTP $$; read x; echo got $x; kill -STOP $$; exit 3`, 2},
+		"group":  {`echo ready; kill -TSTP 0; read x; echo got $x; exit 3`, 1},
+		"traps":  {`trap 'echo cleaning; trap - TSTP; kill -TSTP $$; echo back' TSTP; echo ready; read x || read x; echo got $x; exit 3`, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			both(t, []string{"/bin/bash", "-c", script}, func(t *testing.T, argv []string) string {
+			both(t, []string{"/bin/bash", "-c", c.script}, func(t *testing.T, argv []string) string {
 				cmd, out, master := onTerminal(t, self(append([]string{"shell"}, argv...)...))
 				got := out.until("ready")
 				if name == "plain" || name == "traps" {
@@ -146,6 +149,9 @@ func TestJobControl(t *testing.T) {
 					got += out.until("")
 				}
 				_ = cmd.Wait()
+				if n := strings.Count(got, "job stopped"); n != c.stops {
+					t.Errorf("%d stops, want %d:\n%s", n, c.stops, got)
+				}
 				return numbers.ReplaceAllString(got, "pid")
 			})
 		})
