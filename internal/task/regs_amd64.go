@@ -198,10 +198,3 @@ func appendFrame(b []byte, r Regs, mask uint64) []byte {
 	}
 	return b
 }
-
-// childRegs is r as a fresh child of fork or clone sees it: nothing but the
-// result differs, and the caller overwrites all of it later.
-func childRegs(r Regs) Regs {
-	r.Rax = 0
-	return r
-}
