@@ -30,6 +30,7 @@ func (p *place) supervise(env []string, args ...string) result {
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	cmd.Dir, cmd.Env, cmd.SysProcAttr = p.path("work"), p.env(env...), p.user.attr()
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGQUIT) } // tells where it hangs
 	cmd.WaitDelay = 5 * time.Second
 	err := cmd.Run()
 	if ctx.Err() != nil {
