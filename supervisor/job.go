@@ -119,6 +119,9 @@ func readJob(file string) (*Job, error) {
 	if err := d.Decode(j); err != nil {
 		return nil, &recordError{file, err}
 	}
+	if err := CheckName(j.Name); err != nil {
+		return nil, &recordError{file, err}
+	}
 	return j, nil
 }
 
@@ -279,7 +282,8 @@ func (r *registered) removeLocked() error {
 }
 
 // supervised gives the job whose supervisor pid is, or nil. A supervisor keeps
-// its record open, wherever the directory of jobs may be.
+// its record open, wherever the directory of jobs may be. Another user's
+// process may hold what it likes, so what it says of itself must be so.
 func supervised(pid int) *Job {
 	fds, err := procfs.FDs(pid)
 	if err != nil {
@@ -291,7 +295,7 @@ func supervised(pid int) *Job {
 			continue
 		}
 		j, err := readJob(fmt.Sprintf("/proc/%d/fd/%d", pid, fd))
-		if err == nil && j.Supervisor.PID == pid && j.Supervisor.alive() {
+		if err == nil && j.Supervisor.PID == pid && j.Supervisor.alive() && (j.Root.PID == 0 || descends(j.Root.PID, pid)) {
 			return j
 		}
 	}

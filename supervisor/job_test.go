@@ -37,9 +37,14 @@ func TestRegister(t *testing.T) {
 	if _, err := register(dir, "counter", "x", Job{Supervisor: self(t)}); !errors.As(err, &taken) {
 		t.Errorf("a name that is taken: %v", err)
 	}
-	first.setRoot(os.Getpid())
+	child := exec.Command("sleep", "60")
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { child.Process.Kill(); child.Wait() }()
+	first.setRoot(child.Process.Pid)
 	found, err := FindJob(dir, "counter")
-	if err != nil || found.Root != self(t) {
+	if err != nil || found.Root.PID != child.Process.Pid {
 		t.Errorf("found %+v, %v", found, err)
 	}
 	if jobs, err := LiveJobs(dir); err != nil || len(jobs) != 2 {
@@ -86,7 +91,7 @@ func TestDeadJob(t *testing.T) {
 // TestDamagedRecord: what is not a record is nobody's.
 func TestDamagedRecord(t *testing.T) {
 	dir := t.TempDir()
-	for _, text := range []string{"", "{", "[]", `{"name": 7}`, `{"more": 1}`} {
+	for _, text := range []string{"", "{", "[]", `{"name": 7}`, `{"more": 1}`, `{"name": "../../etc"}`} {
 		if err := os.MkdirAll(filepath.Join(dir, "job"), 0o700); err != nil {
 			t.Fatal(err)
 		}

@@ -31,7 +31,12 @@ func (e *StartError) NotFound() bool {
 // to the shell.
 func launch(argv, environ []string) (pid int, err error) {
 	err = unix.ENOENT
+	inPath := !strings.Contains(argv[0], "/")
 	for _, path := range candidates(argv[0], os.Getenv("PATH")) {
+		// A directory of $PATH that this user may not search has nothing for them.
+		if inPath && unix.Access(path, unix.F_OK) != nil {
+			continue
+		}
 		pid, e := startFile(path, argv, environ)
 		switch {
 		case e == nil:
@@ -69,9 +74,6 @@ func candidates(command, path string) []string {
 
 // startFile forks and executes one file.
 func startFile(path string, argv, environ []string) (pid int, err error) {
-	if err := unix.Access(path, unix.F_OK); err != nil {
-		return 0, err
-	}
 	attr := &syscall.ProcAttr{Env: environ, Files: []uintptr{0, 1, 2}}
 	pid, err = syscall.ForkExec(path, argv, attr)
 	if errors.Is(err, unix.ENOEXEC) {

@@ -89,12 +89,18 @@ func startProgram(in *inherited, command []string) (*standIn, error) {
 	if err != nil {
 		return nil, errors.Join(err, unix.Kill(pid, unix.SIGKILL))
 	}
-	for len(early) > 0 {
-		if sig, ok := (<-early).(syscall.Signal); ok && sig != unix.SIGPIPE {
+	go s.forwardEarly(early)
+	return s, nil
+}
+
+// forwardEarly passes on what came before the relay was there. The runtime may
+// take its time to hand it out.
+func (s *standIn) forwardEarly(early <-chan os.Signal) {
+	for received := range early {
+		if sig, ok := received.(syscall.Signal); ok && sig != unix.SIGPIPE {
 			_ = unix.PidfdSendSignal(s.pidfd, sig, nil, 0)
 		}
 	}
-	return s, nil
 }
 
 // waitChild waits for the end of root, a child of this process, and reaps
