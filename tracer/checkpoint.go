@@ -102,10 +102,26 @@ func (s *snapshot) create() error {
 	return err
 }
 
+// freeze stops the tree and looks at it from outside. A tree in which a killed
+// supervisor's code still runs gets a moment to leave it.
 func (s *snapshot) freeze() error {
-	tree, err := task.Freeze(s.opts.Roots, s.opts.Patience)
-	s.tree = tree
-	return err
+	const moment = 20 * time.Millisecond
+	for deadline := time.Now().Add(s.opts.Patience); ; time.Sleep(moment) {
+		tree, err := task.Freeze(s.opts.Roots, s.opts.Patience)
+		if err != nil {
+			return err
+		}
+		s.tree = tree
+		err = s.look()
+		var stuck *task.StuckError
+		if !errors.As(err, &stuck) || time.Now().After(deadline) {
+			return err
+		}
+		s.tree = nil
+		if err := tree.Thaw(); err != nil {
+			return err
+		}
+	}
 }
 
 // thaw lets the tree go on, unless it is to end with this snapshot: then it

@@ -62,7 +62,7 @@ func (s *snapshot) newSpace() uint32 {
 // look reads what can be seen of every process from outside, before anything
 // is put into it.
 func (s *snapshot) look() error {
-	s.objects.NewSpace = s.newSpace
+	s.procs, s.zombies = nil, nil
 	for _, held := range s.tree.Procs {
 		p := &process{held: held}
 		s.procs = append(s.procs, p)
@@ -73,7 +73,9 @@ func (s *snapshot) look() error {
 		if p.vmas, err = procfs.ReadSmaps(int(held.PID)); err != nil {
 			return fmt.Errorf("read mappings of pid %d: %w", held.PID, err)
 		}
-		p.vmas = held.CutLeftovers(p.vmas)
+		if p.vmas, err = held.CutLeftovers(p.vmas); err != nil {
+			return err
+		}
 	}
 	for _, pid := range s.tree.Zombies {
 		z, err := taskstate.CaptureZombie(pid)
@@ -87,9 +89,7 @@ func (s *snapshot) look() error {
 
 // survey finds everything in the tree, and everything that cannot be captured.
 func (s *snapshot) survey() error {
-	if err := s.look(); err != nil {
-		return err
-	}
+	s.objects.NewSpace = s.newSpace
 	s.refuseProcesses()
 	if err := s.refuseSharing(); err != nil {
 		return err

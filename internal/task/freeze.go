@@ -24,11 +24,18 @@ type StuckError struct {
 	TID   TID
 	Comm  string
 	State byte
+
+	// Leftover: it is in code of a supervisor that was killed, on its way back
+	// to the program.
+	Leftover bool
 }
 
 func (e *StuckError) Error() string {
 	why := "it did not answer"
-	if e.State == 'D' {
+	switch {
+	case e.Leftover:
+		why = "it has not come back from code of a supervisor that was killed; if it is stopped, continue it"
+	case e.State == 'D':
 		why = "it is in an uninterruptible wait (state D): a vfork whose child has not called exec, or a device that does not answer"
 	}
 	return fmt.Sprintf("freeze task %d of pid %d (%s): %s", e.TID, e.PID, e.Comm, why)
@@ -166,6 +173,22 @@ func (f *freezer) seize(p *Process, tid TID) error {
 	if err := ptraceInterrupt(tid); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return goneErr("interrupt", tid, err)
 	}
+	return f.catch(t)
+}
+
+// catch waits for the thread without sleeping for as long as a stop usually
+// takes. Should we die between a stop and hideStop, a call that the kernel
+// does not restart would end with EINTR: that window is kept small.
+func (f *freezer) catch(t *Thread) error {
+	const usual = 100 * time.Microsecond
+	for end := time.Now().Add(usual); !t.stopped && time.Now().Before(end); {
+		if err := f.poll(t); err != nil {
+			return err
+		}
+		if f.held[t.TID] == nil {
+			return nil
+		}
+	}
 	return nil
 }
 
@@ -236,10 +259,10 @@ func (f *freezer) poll(t *Thread) error {
 			return nil
 		case stopTrap:
 			t.stopped = true
-			return nil
+			return t.hideStop()
 		case stopGroup:
 			t.stopped, t.group = true, st.signal
-			return nil
+			return t.hideStop()
 		}
 		if err := t.pass(st); err != nil {
 			return err

@@ -2,6 +2,8 @@ package task
 
 import (
 	"bytes"
+	"encoding/binary"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -11,7 +13,12 @@ import (
 // CutLeftovers takes the parasites of killed supervisors out of a layout.
 // Infect removes them from the process. They are known by their code: naming
 // a mapping needs CONFIG_ANON_VMA_NAME, which many kernels lack.
-func (p *Process) CutLeftovers(vmas []procfs.VMA) []procfs.VMA {
+//
+// A thread may still be on its way home: it has not been scheduled since, or
+// a signal was delivered to it on the way and its handler will return there.
+// Then the error is a *StuckError: let the tree run, and try again.
+func (p *Process) CutLeftovers(vmas []procfs.VMA) ([]procfs.VMA, error) {
+	p.leftovers = nil
 	var kept []procfs.VMA
 	for i := 0; i < len(vmas); i++ {
 		if p.isParasite(vmas, i) {
@@ -21,7 +28,71 @@ func (p *Process) CutLeftovers(vmas []procfs.VMA) []procfs.VMA {
 		}
 		kept = append(kept, vmas[i])
 	}
-	return kept
+	places, err := p.leftoverCode(vmas)
+	if err != nil || len(places) == 0 {
+		return kept, err
+	}
+	for _, t := range p.Threads {
+		if t.returnsTo(places, vmas) {
+			return kept, &StuckError{PID: p.PID, TID: t.TID, Leftover: true}
+		}
+	}
+	return kept, nil
+}
+
+// place is a range of addresses with code of a killed supervisor.
+type place struct{ start, end Addr }
+
+func (l place) has(a Addr) bool { return a >= l.start && a < l.end }
+
+// leftoverCode lists such places: the parasites found, and bootstrap code.
+func (p *Process) leftoverCode(vmas []procfs.VMA) ([]place, error) {
+	var places []place
+	for i := 0; i < len(p.leftovers); i += 2 {
+		places = append(places, place{Addr(p.leftovers[i].Start), Addr(p.leftovers[i].End)})
+	}
+	for i := range vmas {
+		if vmas[i].Path != "[vdso]" {
+			continue
+		}
+		var page [PageSize]byte
+		last := Addr(vmas[i].End - PageSize)
+		if err := Read(p.PID, page[:], last); err != nil {
+			return nil, err
+		}
+		if at, ok := leftover(page[:]); ok {
+			places = append(places, place{last + Addr(at), last + Addr(at) + slackSize})
+		}
+	}
+	return places, nil
+}
+
+// returnsTo tells whether the thread is at one of the places, or has an
+// address there on its stack, as the frame of a signal handler has.
+func (t *Thread) returnsTo(places []place, vmas []procfs.VMA) bool {
+	const most = 1 << 20 // of stack
+	in := func(a Addr) bool {
+		return slices.ContainsFunc(places, func(l place) bool { return l.has(a) })
+	}
+	if in(t.Regs.PC()) {
+		return true
+	}
+	sp := t.Regs.SP() &^ 7
+	for i := range vmas {
+		if Addr(vmas[i].Start) > sp || Addr(vmas[i].End) <= sp {
+			continue
+		}
+		stack := make([]byte, min(Addr(vmas[i].End)-sp, most))
+		if Read(t.Proc.PID, stack, sp) != nil {
+			return false // not a stack that a signal could have used
+		}
+		for ; len(stack) >= 8; stack = stack[8:] {
+			if in(Addr(binary.LittleEndian.Uint64(stack))) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // isParasite tells whether vmas[i] and its neighbour are a parasite's code

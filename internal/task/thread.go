@@ -53,10 +53,7 @@ func (t *Thread) hold() error {
 	if t.Rseq, err = ptraceRseq(t.TID); err != nil {
 		return goneErr("get rseq of", t.TID, err)
 	}
-	if err := t.abortRseq(); err != nil {
-		return err
-	}
-	return t.hideStop()
+	return t.abortRseq()
 }
 
 // abortRseq moves a thread that is inside a restartable sequence to the
@@ -89,17 +86,26 @@ func (t *Thread) abortRseq() error {
 }
 
 // hideStop gives a call back that the kernel ended with EINTR because of our
-// stop alone.
+// stop alone. It is the first thing done to a stopped thread, and done in the
+// thread's registers, since it must also hold if we die now.
 func (t *Thread) hideStop() error {
-	if !t.Regs.spuriousEINTR() {
+	var regs Regs
+	if err := ptraceGetRegs(t.TID, &regs); err != nil {
+		return goneErr("get registers of", t.TID, err)
+	}
+	if !regs.spuriousEINTR() {
 		return nil
 	}
 	st, err := procfs.ReadTaskStatus(int(t.Proc.PID), int(t.TID))
 	if err != nil {
 		return goneErr("read status of", t.TID, err)
 	}
-	if (st.SigPnd|st.ShdPnd)&^st.SigBlk&st.SigCgt == 0 {
-		t.Regs = t.Regs.again(t.Regs.Orig_rax)
+	if (st.SigPnd|st.ShdPnd)&^st.SigBlk&st.SigCgt != 0 {
+		return nil
+	}
+	regs = regs.again(regs.Orig_rax)
+	if err := ptraceSetRegs(t.TID, &regs); err != nil {
+		return goneErr("set registers of", t.TID, err)
 	}
 	return nil
 }
