@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -12,10 +11,12 @@ import (
 	"supervise/internal/task"
 )
 
-// FileID tells whether a mapped file is still the one that was mapped.
+// FileID tells whether a mapped file is still the one that was mapped. A file
+// that is mapped shared is meant to change, but must not be shorter: it has
+// no MTime.
 type FileID struct {
 	Size  int64 `cbor:"1,keyasint" json:"size"`
-	MTime int64 `cbor:"2,keyasint" json:"mtime_ns"`
+	MTime int64 `cbor:"2,keyasint,omitempty" json:"mtime_ns,omitempty"`
 }
 
 // ErrChanged says that a mapped file is not what it was.
@@ -26,7 +27,7 @@ func fileID(st *unix.Stat_t) FileID {
 }
 
 // identify checks that the mapped file is still reached by its path, and
-// takes its identity. Shared mappings have none: their file is meant to change.
+// takes its identity.
 func identify(pid task.PID, v *procfs.VMA) (id *FileID, why string) {
 	if v.Deleted {
 		return nil, "its file has been deleted"
@@ -41,10 +42,10 @@ func identify(pid task.PID, v *procfs.VMA) (id *FileID, why string) {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil, "" // a device such as /dev/zero has no content to change
 	}
-	if v.Shared {
-		return nil, ""
-	}
 	f := fileID(&st)
+	if v.Shared {
+		f.MTime = 0
+	}
 	return &f, ""
 }
 
@@ -54,7 +55,11 @@ func (id *FileID) Check(path string) error {
 	if err := unix.Stat(path, &st); err != nil {
 		return fmt.Errorf("mapped file: %w", &fs.PathError{Op: "stat", Path: path, Err: err})
 	}
-	if now := fileID(&st); now != *id {
+	now := fileID(&st)
+	if id.MTime == 0 && now.Size < id.Size {
+		return fmt.Errorf("mapped file %s %w: size %d, was %d", path, ErrChanged, now.Size, id.Size)
+	}
+	if id.MTime != 0 && now != *id {
 		return fmt.Errorf("mapped file %s %w: size %d, modified %d; was size %d, modified %d",
 			path, ErrChanged, now.Size, now.MTime, id.Size, id.MTime)
 	}
@@ -62,34 +67,43 @@ func (id *FileID) Check(path string) error {
 }
 
 // FileCheck finds out which of the files that a tree maps are not as they
-// were, before anything is built. Each path is looked at once.
+// were, before anything is built. Each is looked at once.
 type FileCheck struct {
-	seen map[string]bool
+	seen map[fileKey]bool
 	errs []error
+}
+
+type fileKey struct {
+	path string
+	id   FileID
 }
 
 // Add checks the files that a space maps.
 func (c *FileCheck) Add(s *Space) {
 	for i := range s.VMAs {
-		if v := &s.VMAs[i]; v.Kind == File {
-			c.path(v.Path, v.File)
+		v := &s.VMAs[i]
+		switch {
+		case v.Kind != File:
+		case v.File != nil:
+			c.file(v.Path, *v.File)
+		default:
+			c.file(v.Path, FileID{}) // a device: it need only be there
 		}
 	}
-	c.path(s.MM.Exe, &s.MM.ExeID)
+	c.file(s.MM.Exe, s.MM.ExeID)
 }
 
-func (c *FileCheck) path(path string, id *FileID) {
-	if c.seen[path] {
+func (c *FileCheck) file(path string, id FileID) {
+	key := fileKey{path, id}
+	if c.seen[key] {
 		return
 	}
 	if c.seen == nil {
-		c.seen = map[string]bool{}
+		c.seen = map[fileKey]bool{}
 	}
-	c.seen[path] = true
-	if id != nil {
-		c.errs = append(c.errs, id.Check(path))
-	} else if _, err := os.Stat(path); err != nil {
-		c.errs = append(c.errs, fmt.Errorf("mapped file: %w", err))
+	c.seen[key] = true
+	if err := id.Check(path); err != nil {
+		c.errs = append(c.errs, err)
 	}
 }
 

@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"supervise/fdstate"
 	"supervise/internal/task"
@@ -121,11 +124,34 @@ func (r *restart) run() error {
 		if err := r.opts.Hook(st.phase); err != nil {
 			return err
 		}
-		if err := st.run(r); err != nil {
+		err := st.run(r)
+		if st.phase != plugins.Plan {
+			err = fileProblem(err)
+		}
+		if err != nil {
 			return fmt.Errorf("restart %s: %w", r.opts.Image, err)
 		}
 	}
 	return nil
+}
+
+// fileProblem makes a HostError of an error that a file of the host has
+// caused, which the tree has open, maps or works in.
+func fileProblem(err error) error {
+	var host *HostError
+	if err == nil || errors.As(err, &host) || errors.Is(err, memimg.ErrDamaged) {
+		return err
+	}
+	var shrunk *fdstate.ShrunkError
+	var other *fdstate.TypeError
+	found := errors.As(err, &shrunk) || errors.As(err, &other)
+	for _, errno := range []syscall.Errno{unix.ENOENT, unix.ENOTDIR, unix.EISDIR, unix.EACCES, unix.EROFS, unix.ELOOP} {
+		found = found || errors.Is(err, errno)
+	}
+	if !found {
+		return err
+	}
+	return &HostError{Why: "a file that the tree uses is not as it was", Err: err, Hint: "put the file back as it was, or take a new snapshot"}
 }
 
 // destroy kills whatever has been built.
