@@ -143,7 +143,8 @@ func TestJobControl(t *testing.T) {
 					time.Sleep(30 * time.Millisecond)
 					master.WriteString("\x1a")
 				}
-				time.Sleep(200 * time.Millisecond)
+				got += out.until("job stopped by signal 20")
+				time.Sleep(100 * time.Millisecond) // the shell continues it
 				master.WriteString("x\n")
 				for !strings.Contains(got, "job ended") {
 					got += out.until("")
