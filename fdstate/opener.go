@@ -30,10 +30,11 @@ func (at Slot) flag() int {
 type Opener struct {
 	Proc *task.Process
 
-	r     *Restorer
-	used  numbers
-	batch task.Batch
-	then  []func() error // in the order of the calls
+	r      *Restorer
+	shared bool // in the builder, for several processes
+	used   numbers
+	batch  task.Batch
+	then   []func() error // in the order of the calls
 }
 
 // numbers is a set of descriptor numbers that gives the lowest free one.

@@ -12,6 +12,11 @@ import (
 type Pty struct {
 	Index  int     `cbor:"1,keyasint,omitempty" json:"index"` // of /dev/pts/INDEX
 	Master *Master `cbor:"2,keyasint,omitempty" json:"master,omitempty"`
+
+	// Control: it was opened as /dev/tty, and /proc/PID/fd says so. That takes
+	// a process that has the pty as its controlling terminal, so a description
+	// that several processes share comes back as /dev/pts/INDEX.
+	Control bool `cbor:"3,keyasint,omitempty" json:"control,omitempty"`
 }
 
 // Master is what the master's record has, for both sides.
@@ -27,7 +32,7 @@ func isPty(d *Desc) bool { return d.tty != nil && d.tty.master != nil }
 
 func capturePty(d *Desc, _ *Survey) (Record, error) {
 	tty := d.tty
-	rec := &Pty{Index: int(unix.Minor(tty.rdev))}
+	rec := &Pty{Index: int(unix.Minor(tty.rdev)), Control: d.Link == ttyPath}
 	if isMaster(d) && tty.master != d {
 		return nil, Refuse("two masters have the same pty", "")
 	}
@@ -102,6 +107,12 @@ func (e *IndexError) Error() string {
 	return fmt.Sprintf("/dev/pts/%d is in use on this host", e.Index)
 }
 
+// own tells that a process opens the description itself, unless it shares it.
+func (rec *Pty) own() bool { return rec.Control }
+
+// ttyPath leads to the controlling terminal of who opens it (man 4 tty).
+const ttyPath = "/dev/tty"
+
 // Restore opens the pair when it comes to the first of its descriptions. The
 // master's is a copy of the reserved one, slaves are opened each.
 func (rec *Pty) Restore(o *Opener, f *File, at Slot) error {
@@ -115,6 +126,10 @@ func (rec *Pty) Restore(o *Opener, f *File, at Slot) error {
 	}
 	if rec.Master != nil {
 		o.Dup(pair.master, at)
+		return nil
+	}
+	if rec.Control && !o.shared {
+		o.OpenPath(at, "open", ttyPath, f.Flags|unix.O_NOCTTY)
 		return nil
 	}
 	flags := openFlags(f.Flags) | unix.O_NOCTTY | unix.O_NONBLOCK // not O_CLOEXEC: see askCloseOnExec

@@ -107,6 +107,9 @@ func (r *Restorer) kindAt(file int) *Kind { return r.kinds[r.state.Files[file].T
 
 // shared tells whether a file is opened in the builder.
 func (r *Restorer) shared(file int) bool {
+	if owned, ok := r.records[file].(interface{ own() bool }); ok && owned.own() {
+		return r.many[file]
+	}
 	return r.many[file] || r.kindAt(file).Shared
 }
 
@@ -119,6 +122,7 @@ func (r *Restorer) shared(file int) bool {
 //   - Memory objects are open already, and RLIMIT_NOFILE is high enough.
 func (r *Restorer) OpenShared(builder *task.Process) error {
 	o := r.opener(builder)
+	o.shared = true
 	if err := r.moveStdio(o); err != nil {
 		return err
 	}
