@@ -30,6 +30,11 @@
 //  5. the signal mask is put back (tracer dies: home, mask already right);
 //  6. the registers are put back (tracer dies: nothing left to do).
 //
-// All of a Tracer's methods must be called on the OS thread that made it;
+// One moment cannot be covered: to stop a thread is to wake it. If we die after
+// PTRACE_INTERRUPT has woken a thread and before it has reported its stop, a
+// call that the kernel never restarts (neverRestarted) ends with EINTR, as
+// after SIGSTOP and SIGCONT. freezer.catch keeps the moment short.
+//
+// All calls on held tasks must come from the OS thread that holds them;
 // OnThread provides one.
 package task
