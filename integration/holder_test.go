@@ -85,7 +85,7 @@ func (p *place) env(extra ...string) []string {
 	env := []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"HOME=" + p.path("home"), "TMPDIR=" + p.path("tmp"), "SUPERVISE_DIR=" + p.path("jobs"),
-		"PYTHONDONTWRITEBYTECODE=1", "LC_ALL=C.UTF-8", "TERM=xterm", "PS1=$ ",
+		"PYTHONDONTWRITEBYTECODE=1", "LC_ALL=C.UTF-8", "TERM=xterm", "PS1=$ ", "HISTFILE=/dev/null",
 	}
 	return append(env, extra...)
 }
