@@ -22,7 +22,7 @@ type Process struct {
 
 // carried are the flags of a mapping that a restart sets again. The others
 // follow from how it is mapped, or are refused.
-var carried = []string{"gd", "nr", "dc", "wf", "dd", "hg", "nh", "mg", "sr", "rr", "lo", "lf"}
+var carried = []string{"gd", "nr", "dc", "wf", "dd", "hg", "nh", "mg", "sr", "rr", "lo", "lf", "dp"}
 
 // refusedFlags are the flags of mappings that cannot be captured.
 var refusedFlags = []struct{ code, why string }{
@@ -34,7 +34,6 @@ var refusedFlags = []struct{ code, why string }{
 	{"ui", "registered with userfaultfd"},
 	{"ss", "shadow stack"},
 	{"sl", "sealed by mseal"},
-	{"dp", "droppable memory"},
 }
 
 // Survey sorts the mappings of a process into records, and refuses what
@@ -180,8 +179,8 @@ func (c *pageCollector) add(start, end, categories uint64) error {
 	}
 	for i := c.next; i < len(vmas) && uint64(vmas[i].Start) < end; i++ {
 		v := &vmas[i]
-		if v.Shared {
-			continue
+		if v.Shared || v.has("dp") {
+			continue // droppable memory may be found empty at any time (man 2 mmap)
 		}
 		r := memimg.Range{Start: max(start, uint64(v.Start)), End: min(end, uint64(v.End))}
 		if categories&procfs.PageIsGuard != 0 {

@@ -104,9 +104,12 @@ func (s *Space) openFiles(p *task.Process) (map[openKey]int, error) {
 
 func (v *VMA) addMmap(b *task.Batch, fd int, offset uint64) {
 	flags := unix.MAP_FIXED_NOREPLACE
-	if v.Shared {
+	switch {
+	case v.Shared:
 		flags |= unix.MAP_SHARED
-	} else {
+	case v.has("dp"):
+		flags |= unix.MAP_DROPPABLE
+	default:
 		flags |= unix.MAP_PRIVATE
 	}
 	if v.Kind == Anonymous {

@@ -130,6 +130,9 @@ func (r *restart) emptyBuilder() error {
 	if err := r.builder.Infect(vmas, r.layouts()...); err != nil {
 		return err
 	}
+	if err := r.builder.UnbindFromParent(); err != nil {
+		return err
+	}
 	var b task.Batch
 	for i := range vmas {
 		if vmas[i].Path != "[vsyscall]" {

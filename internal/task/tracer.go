@@ -36,6 +36,9 @@ func Start(path string, argv []string, attr *syscall.ProcAttr) (*Process, error)
 		sys = *attr.Sys
 	}
 	sys.Ptrace = true
+	// Until it is traced with EXITKILL, this is what ends it with us. Infect's
+	// caller takes it back (UnbindFromParent).
+	sys.Pdeathsig = syscall.SIGKILL
 	a.Sys = &sys
 	pid, err := syscall.ForkExec(path, argv, &a)
 	if err != nil {
@@ -53,4 +56,11 @@ func Start(path string, argv []string, attr *syscall.ProcAttr) (*Process, error)
 		return nil, errors.Join(err, unix.Kill(pid, unix.SIGKILL))
 	}
 	return p, nil
+}
+
+// UnbindFromParent takes back that a process which Start has made dies with
+// the OS thread that started it.
+func (p *Process) UnbindFromParent() error {
+	_, err := p.Call(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, 0)
+	return err
 }
