@@ -145,11 +145,13 @@ var volatile = []struct {
 	{regexp.MustCompile(`\b[0-9a-f]{32}\b`), "ID"},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \w+ by supervise .*, `), "DATE by supervise VERSION, "},
 	{regexp.MustCompile(`(?m)^host .*`), "host HOST"},
+	{regexp.MustCompile(`(pipe|socket):\[\d+\]`), "$1:[N]"},
 	{regexp.MustCompile(`\b7f[0-9a-f]{6,10}\b|\b5[56][0-9a-f]{10}\b`), "ADDR"},
 	{regexp.MustCompile(`\b\d+(\.\d+)?(ns|µs|ms|s)\b`), "TIME"},
 	{regexp.MustCompile(`\b\d+(\.\d+)? [KM]iB`), "SIZE"},
 	{regexp.MustCompile(`\bpid \d+|pipes-\d+|\b\d{3,6}\b`), "N"},
 	{regexp.MustCompile(`[ \t]+`), " "},
+	{regexp.MustCompile(`( mapping .*\n)+`), " mapping ...\n"}, // of libraries as they are on this host
 }
 
 // TestInspectGolden compares what inspect prints, without what differs each

@@ -19,7 +19,7 @@ type rule struct {
 // always are the rules for comparing a tree with itself before a snapshot.
 var always = []rule{
 	{regexp.MustCompile(`it_value: \([0-9, ]+\)`), "", "time goes on"},
-	{regexp.MustCompile(`(clockid: \d+) ticks: \d+`), "$1", "a periodic timer ticks"},
+	{regexp.MustCompile(` ticks: \d+`), "", "a periodic timer ticks"},
 	{regexp.MustCompile(`(tid: \d+ comm:) .*`), "$1", "whoever is being told"},
 }
 
@@ -31,7 +31,8 @@ var afterRestart = []rule{
 	{regexp.MustCompile(` ino: ?[0-9a-f]+`), "", "new pipes, memfds and anonymous inodes have new numbers"},
 	{regexp.MustCompile(` ino:[0-9a-f]+ sdev:[0-9a-f]+`), "", "the same, as epoll shows its targets"},
 	{regexp.MustCompile(` eventfd-id: \d+`), "", "counted by the kernel since boot"},
-	{regexp.MustCompile(`(lock: \d+: \w+ +\w+ +\w+) -?\d+`), "$1", "pids of locks are shown as the reader sees them"},
+	{regexp.MustCompile(`(lock: \d+: \w+ \w+ \w+)( -?\d+)? [0-9a-f]+:[0-9a-f]+:\d+`), "$1", "pids are shown as the reader sees them; a file may have been put back"},
+	{regexp.MustCompile(` (NSpid:( \d+)+|Pid: \d+)`), "", "pidfd: pids as the reader sees them"},
 	{regexp.MustCompile(`(map: \S+ \S+ \S+) [0-9a-f]+:[0-9a-f]+ \d+ `), "$1 ", "devices and inodes of shared memory are new; a file's path stays"},
 	{regexp.MustCompile(`/\S*/(#\d+|[^/ ]*) \(deleted\)`), "a deleted file", "a file without a name is made anew"},
 	{regexp.MustCompile(`(a deleted file .*\[rd.* ms) nr\]`), "$1]", "reserved or not: shared memory is made anew in another way"},

@@ -91,7 +91,7 @@ var programs = func() []program {
 		one("groups"),
 		one("daemon").supervised(),
 		one("attributes"),
-		one("files").inSession(),
+		one("files").inSession().alone(),
 		one("unlinked"),
 		one("unlinkedmap"),
 		one("pipes"),

@@ -143,7 +143,7 @@ func onTerminal(t *testing.T, fn func(p *place, first, second *terminal)) {
 // TestPythonREPL moves an interactive Python from one terminal to another.
 func TestPythonREPL(t *testing.T) {
 	onTerminal(t, func(p *place, a, b *terminal) {
-		j := p.session(a, "/usr/bin/python3", "-q")
+		j := p.session(a, "/usr/bin/python3", "-q", "-I")
 		a.expect(`>>> `)
 		a.send("x = 41; import os, threading, time\r")
 		a.expect(`>>> `)
