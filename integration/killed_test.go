@@ -320,7 +320,7 @@ func (p *place) killDuring(j *job, victim, image string) {
 	if strings.Contains(r.err, "goroutine ") || r.code == 2 {
 		p.t.Fatalf("a panic: %s", r.err)
 	}
-	if r.code != 0 && !strings.Contains(r.err, "gone") && !strings.Contains(r.err, "left running") {
+	if r.code != 0 && !strings.Contains(r.err, "gone") && !strings.Contains(r.err, "no such process") && !strings.Contains(r.err, "left running") {
 		p.t.Errorf("exit code %d does not say in which state the tree is: %s", r.code, r.err)
 	}
 	if wrong := unharmed(j.tree()); wrong != "" {

@@ -50,7 +50,7 @@ func (t *Thread) resumeToDeath(sig unix.Signal) error {
 
 func (t *Thread) awaitDeath() error {
 	for range 100 { // a stop may have been reported before the death
-		st, err := waitStop(t.TID, false)
+		st, err := t.wait()
 		if err != nil || st.kind == stopGone {
 			return err
 		}

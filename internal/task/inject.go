@@ -116,7 +116,7 @@ func (t *Thread) runUntilStop(sig syscall.Signal, rows int) error {
 		if err := t.resume(sig == 0); err != nil {
 			return goneErr("resume", t.TID, err)
 		}
-		st, err := waitStop(t.TID, false)
+		st, err := t.wait()
 		if err != nil {
 			return err
 		}

@@ -154,7 +154,7 @@ func (p *Process) StopGroup() error {
 		if err := ptraceCont(t.TID, deliver); err != nil {
 			return goneErr("stop", t.TID, err)
 		}
-		st, err := waitStop(t.TID, false)
+		st, err := t.wait()
 		switch {
 		case err != nil:
 			return err

@@ -16,6 +16,9 @@ func (s *Siginfo) Signal() syscall.Signal {
 // Code is si_code: who sent it (man 2 sigaction).
 func (s *Siginfo) Code() int32 { return int32(binary.LittleEndian.Uint32(s[8:])) }
 
+// sender is si_pid: who sent it or, for waitid(2), whom it is about.
+func (s *Siginfo) sender() int32 { return int32(binary.LittleEndian.Uint32(s[16:])) }
+
 // siTkill is the si_code of tgkill(2).
 const siTkill = -6
 

@@ -68,6 +68,31 @@ func waitStop(tid TID, nohang bool) (stop, error) {
 	if nohang {
 		options |= unix.WNOHANG
 	}
+	return wait4(tid, options)
+}
+
+// wait waits for the thread's next report.
+//
+// Waiting for a leader that has other threads could last for ever: when the
+// process is killed, the leader's death is reported only after the others
+// have been reaped, and they are tracees of ours too (man 2 ptrace, "Death
+// under ptrace"). So whichever dies meanwhile is reaped.
+func (t *Thread) wait() (stop, error) {
+	if len(t.Proc.Threads) == 1 || t != t.Proc.Leader() {
+		return waitStop(t.TID, false)
+	}
+	for {
+		st, err := waitStop(t.TID, true)
+		if err != nil || st.kind != stopNone {
+			return st, err
+		}
+		if err := awaitAny(t.TID); err != nil {
+			return stop{}, err
+		}
+	}
+}
+
+func wait4(tid TID, options int) (stop, error) {
 	var ws syscall.WaitStatus
 	for {
 		got, err := syscall.Wait4(int(tid), &ws, options, nil)
@@ -83,4 +108,20 @@ func waitStop(tid TID, nohang bool) (stop, error) {
 		}
 		return decodeStop(ws), nil
 	}
+}
+
+// awaitAny sleeps until some tracee of this OS thread has something to report,
+// and reaps it if it is another task than tid, and dead.
+func awaitAny(tid TID) error {
+	other, dead, err := peekWait()
+	if errors.Is(err, syscall.EINTR) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("wait for task %d: %w", tid, err)
+	}
+	if other != tid && dead {
+		_, err = waitStop(other, true)
+	}
+	return err
 }
