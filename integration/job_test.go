@@ -208,7 +208,7 @@ func (p *place) restart(prog program, image string, args ...string) *job {
 // rules are those for comparing this restarted tree with an earlier one.
 func (j *job) rules() [][]rule {
 	sets := [][]rule{always, afterRestart}
-	if slices.Contains(j.args, "--detach") && !j.prog.lead {
+	if slices.Contains(j.args, "--detach") && (j.prog.run || !j.prog.lead) {
 		sets = append(sets, detached)
 	}
 	if j.p.user.uid != 0 {

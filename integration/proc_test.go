@@ -166,9 +166,15 @@ func unharmed(pids []int) string {
 	return strings.Join(wrong, ", ")
 }
 
-// killTree ends a tree by SIGKILL, until none of it is left.
+// killTree ends a tree by SIGKILL, until none of it is left. It is stopped
+// before, so that no process sees another die and says so.
 func (h *holder) killTree() {
 	h.t.Helper()
+	for range 3 {
+		for _, p := range h.tree() {
+			syscall.Kill(p, syscall.SIGSTOP)
+		}
+	}
 	wait(h.t, "kill of the tree", 20*time.Second, func() string {
 		left := descendants(h.cmd.Process.Pid)
 		for _, p := range h.tree() {
