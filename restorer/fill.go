@@ -46,16 +46,22 @@ func (r *restart) fill() error {
 }
 
 // threads makes the threads, and gives processes and threads their own state.
+// Stops come in between: a stop takes all threads, and what it tells a parent
+// must be gone before the parent gets its own pending signals.
 func (r *restart) threads() error {
 	for i, p := range r.procs {
-		rec := &r.tree.Processes[i]
 		if err := r.files.CloseRest(i, p); err != nil {
 			return fmt.Errorf("process %d: %w", p.ID, err)
 		}
-		if err := cloneThreads(p, rec.Threads); err != nil {
+		if err := cloneThreads(p, r.tree.Processes[i].Threads); err != nil {
 			return fmt.Errorf("process %d: %w", p.ID, err)
 		}
-		if err := rec.Restore(p, &r.base); err != nil {
+	}
+	if err := r.stopStopped(); err != nil {
+		return err
+	}
+	for i, p := range r.procs {
+		if err := r.tree.Processes[i].Restore(p, &r.base); err != nil {
 			return err
 		}
 	}

@@ -16,6 +16,9 @@ import (
 func (r *restart) skeleton() error {
 	sk := r.newSkeleton()
 	for _, n := range sk.top {
+		if n.held != nil {
+			continue // made with another of its session
+		}
 		if err := sk.plant(n); err != nil {
 			return err
 		}
@@ -26,15 +29,13 @@ func (r *restart) skeleton() error {
 	for i := range r.tree.Processes {
 		r.procs = append(r.procs, r.known[r.tree.Processes[i].ID])
 	}
-	if err := sk.zombies(); err != nil {
-		return err
-	}
-	return r.stopStopped()
+	return sk.zombies()
 }
 
 // node is a process to be made.
 type node struct {
 	id, group, session task.ID
+	parent             task.ID
 	foreground         task.ID // group in the foreground of its terminal, or 0
 	exitSignal         int
 	tty                int
@@ -49,10 +50,11 @@ type skeleton struct {
 	all     []*node // parents first
 	byID    map[task.ID]*node
 	outside struct{ group, session task.ID } // ids of the root that lead out of the tree, or 0
+	ended   map[task.ID]bool                 // sessions whose leaders have died
 }
 
 func (r *restart) newSkeleton() *skeleton {
-	sk := &skeleton{restart: r, byID: map[task.ID]*node{}}
+	sk := &skeleton{restart: r, byID: map[task.ID]*node{}, ended: map[task.ID]bool{}}
 	for i := range r.tree.Processes {
 		p := &r.tree.Processes[i]
 		sk.add(p.Parent, &node{id: p.ID, group: p.Group, session: p.Session, exitSignal: p.ExitSignal, tty: p.TTY, foreground: p.TPGID})
@@ -72,6 +74,7 @@ func (r *restart) newSkeleton() *skeleton {
 }
 
 func (sk *skeleton) add(parent task.ID, n *node) {
+	n.parent = parent
 	sk.all = append(sk.all, n)
 	sk.byID[n.id] = n
 	if p := sk.byID[parent]; p != nil {
@@ -94,31 +97,16 @@ func (sk *skeleton) plant(n *node) error {
 	if !sk.ids.namespace {
 		flags = unix.CLONE_PARENT
 	}
-	from := sk.builder
-	if !sk.leads(n) && n.session != sk.outside.session {
-		helper, err := sk.deadLeader(n.session, flags)
-		if err != nil {
-			return err
-		}
-		from, flags = helper, 0
-		defer helper.Exit(0) // n goes to the init, or to us
-	}
-	return sk.grow(from, n, flags)
+	return sk.grow(sk.builder, n, flags, sk.outside.session)
 }
 
-// deadLeader makes a process that leads a session and will be gone.
-func (sk *skeleton) deadLeader(session task.ID, flags uint64) (*task.Process, error) {
-	helper, err := sk.clone(sk.builder, session, flags, 0)
-	if err != nil {
-		return nil, fmt.Errorf("leader of session %d: %w", session, err)
+// grow makes n as a child of parent, which is in the given session, and all
+// below it. Children that stayed in the old session when n began its own are
+// made before setsid.
+func (sk *skeleton) grow(parent *task.Process, n *node, flags uint64, session task.ID) error {
+	if !sk.leads(n) && n.session != session {
+		return sk.growOrphan(parent, n, flags)
 	}
-	_, err = helper.Call(unix.SYS_SETSID)
-	return helper, err
-}
-
-// grow makes n as a child of parent, and all below it. Children that stayed
-// in the old session when n began its own are made before setsid.
-func (sk *skeleton) grow(parent *task.Process, n *node, flags uint64) error {
 	p, err := sk.clone(parent, n.id, flags, n.exitSignal)
 	if err != nil {
 		return err
@@ -127,8 +115,8 @@ func (sk *skeleton) grow(parent *task.Process, n *node, flags uint64) error {
 	sk.known[n.id] = p
 	if sk.leads(n) {
 		for _, c := range n.children {
-			if c.session != n.id && !sk.leads(c) {
-				if err := sk.grow(p, c, 0); err != nil {
+			if c.session == session && !sk.leads(c) {
+				if err := sk.grow(p, c, 0, session); err != nil {
 					return err
 				}
 			}
@@ -139,12 +127,74 @@ func (sk *skeleton) grow(parent *task.Process, n *node, flags uint64) error {
 	}
 	for _, c := range n.children {
 		if c.held == nil {
-			if err := sk.grow(p, c, 0); err != nil {
+			if err := sk.grow(p, c, 0, n.session); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// growOrphan makes n in a session whose leader has died: a process with the
+// leader's id begins the session, makes n, and dies. Then n is a child of the
+// next reaper above: of parent, if that is one, else of the init or of us.
+func (sk *skeleton) growOrphan(parent *task.Process, n *node, flags uint64) error {
+	leader, err := sk.clone(parent, n.session, flags, 0)
+	if err != nil {
+		return fmt.Errorf("leader of session %d: %w", n.session, err)
+	}
+	sk.known[n.session] = leader
+	if _, err := leader.Call(unix.SYS_SETSID); err != nil {
+		return fmt.Errorf("session %d: %w", n.session, err)
+	}
+	sk.ended[n.session] = true
+	for _, c := range sk.mates(n) {
+		if err := sk.grow(leader, c, 0, n.session); err != nil {
+			return err
+		}
+	}
+	if sk.byHeld(parent) != nil {
+		if _, err := parent.Call(unix.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 1); err != nil {
+			return err
+		}
+	}
+	return sk.endLeader(n.session, parent)
+}
+
+// mates are n and its siblings of the same dead session.
+func (sk *skeleton) mates(n *node) []*node {
+	siblings := sk.top
+	if p := sk.byID[n.parent]; p != nil {
+		siblings = p.children
+	}
+	var mates []*node
+	for _, c := range siblings {
+		if c.session == n.session && c.held == nil && !sk.leads(c) {
+			mates = append(mates, c)
+		}
+	}
+	return mates
+}
+
+// byHeld tells which node a process is, or nil for the builder.
+func (sk *skeleton) byHeld(p *task.Process) *node {
+	if p == sk.builder {
+		return nil
+	}
+	return sk.byID[p.ID]
+}
+
+// endLeader ends a stand-in; a parent in the tree reaps it.
+func (sk *skeleton) endLeader(id task.ID, parent *task.Process) error {
+	if err := sk.known[id].Exit(0); err != nil {
+		return err
+	}
+	delete(sk.known, id)
+	if sk.byHeld(parent) == nil {
+		return nil // its parent is the init, or us
+	}
+	_, err := parent.Call(unix.SYS_WAIT4, id, 0, unix.WALL, 0)
+	return err
 }
 
 // lead makes n the leader of a session, with its controlling terminal: the
@@ -216,7 +266,7 @@ func (sk *skeleton) groups() error {
 		if n.group == n.id || n.group == sk.outside.group {
 			continue
 		}
-		if sk.byID[n.group] == nil && dead[n.group] == nil {
+		if sk.byID[n.group] == nil && dead[n.group] == nil && !sk.ended[n.group] {
 			if err := sk.deadGroup(n); err != nil {
 				return err
 			}
@@ -227,7 +277,7 @@ func (sk *skeleton) groups() error {
 		}
 	}
 	for group, parent := range dead {
-		if err := sk.endGroup(group, parent); err != nil {
+		if err := sk.endLeader(group, parent); err != nil {
 			return err
 		}
 	}
@@ -267,20 +317,13 @@ func (sk *skeleton) deadGroup(n *node) error {
 	return err
 }
 
-// endGroup ends a stand-in; its maker reaps it.
-func (sk *skeleton) endGroup(group task.ID, parent *task.Process) error {
-	if err := sk.known[group].Exit(0); err != nil {
-		return err
-	}
-	delete(sk.known, group)
-	_, err := parent.Call(unix.SYS_WAIT4, group, 0, unix.WALL, 0)
-	return err
-}
-
 // zombies lets those die that were dead.
 func (sk *skeleton) zombies() error {
 	for i := range sk.tree.Zombies {
 		z := &sk.tree.Zombies[i]
+		if _, err := sk.known[z.ID].Call(unix.SYS_PRCTL, unix.PR_SET_NAME, z.Comm); err != nil {
+			return err
+		}
 		if err := z.Die(sk.known[z.ID]); err != nil {
 			return err
 		}
@@ -302,8 +345,8 @@ func (r *restart) forgetSIGCHLD(parent task.ID) error {
 	return taskstate.DropSignal(p, unix.SIGCHLD)
 }
 
-// stopStopped stops the processes that were stopped by job control. Their
-// parents have been told before.
+// stopStopped stops the processes that were stopped by job control. What
+// their parents had seen of it before, they see now.
 func (r *restart) stopStopped() error {
 	for i := range r.tree.Processes {
 		rec := &r.tree.Processes[i]
@@ -313,13 +356,17 @@ func (r *restart) stopStopped() error {
 		if err := r.procs[i].StopGroup(); err != nil {
 			return err
 		}
-		if parent := r.known[rec.Parent]; parent != nil {
-			if _, err := parent.Call(unix.SYS_WAIT4, rec.ID, 0, unix.WUNTRACED|unix.WNOHANG, 0); err != nil {
+		parent := r.known[rec.Parent]
+		if parent == nil {
+			continue
+		}
+		if !rec.StopUnseen {
+			if err := taskstate.SeeStop(parent, rec.ID); err != nil {
 				return err
 			}
-			if err := r.forgetSIGCHLD(rec.Parent); err != nil {
-				return err
-			}
+		}
+		if err := r.forgetSIGCHLD(rec.Parent); err != nil {
+			return err
 		}
 	}
 	return nil

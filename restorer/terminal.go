@@ -105,8 +105,15 @@ func (r *restart) foreground(tty *os.File) error {
 				return err
 			}
 		}
-		if err := unix.Kill(pid, unix.SIGWINCH); err != nil && !errors.Is(err, unix.ESRCH) {
-			return fmt.Errorf("send SIGWINCH to %d: %w", pid, err)
+		if rec.Stopped != 0 {
+			continue
+		}
+		// As after fg in a shell: the window may be another one, and what is
+		// on it has to be drawn again.
+		for _, sig := range []unix.Signal{unix.SIGWINCH, unix.SIGCONT} {
+			if err := unix.Kill(pid, sig); err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("send %v to %d: %w", sig, pid, err)
+			}
 		}
 	}
 	return nil

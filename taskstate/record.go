@@ -30,6 +30,9 @@ type Process struct {
 	Intervals   []Interval   `cbor:"20,keyasint,omitempty" json:"itimers,omitempty"`
 	Timers      []PosixTimer `cbor:"21,keyasint,omitempty" json:"timers,omitempty"`
 	Threads     []Thread     `cbor:"22,keyasint" json:"threads"` // the leader first
+
+	// StopUnseen: it is stopped, and its parent has not waited for that yet.
+	StopUnseen bool `cbor:"23,keyasint,omitempty" json:"stop_unseen,omitempty"`
 }
 
 // Thread is the record of a thread.

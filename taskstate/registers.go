@@ -12,7 +12,8 @@ import (
 
 // Registers are the general registers in the kernel's order (struct
 // user_regs_struct), little-endian: already those the thread is to start with
-// in a new process.
+// in a new process. An interrupted call is left to the kernel to restart, as
+// it does after any stop, so that pending signals interrupt it as they should.
 type Registers []byte
 
 // MarshalJSON writes hexadecimal, for inspect.

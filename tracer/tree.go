@@ -156,6 +156,9 @@ func (s *snapshot) captureTree() error {
 	s.rec.Version = treestate.Version
 	s.rec.Objects = s.objects.Records()
 	s.linkParents()
+	if err := s.unseenStops(); err != nil {
+		return err
+	}
 	for i := range s.rec.Processes {
 		s.rec.XFeatures |= s.rec.Processes[i].XFeatures()
 	}
@@ -179,6 +182,26 @@ func (s *snapshot) linkParents() {
 		s.rec.Processes[i].TPGID = groups[p.facts.Stat.TPGID]
 	}
 	s.rec.Zombies = s.ownZombies(ids)
+}
+
+// unseenStops finds the stopped processes whose parents do not know it yet.
+func (s *snapshot) unseenStops() error {
+	byID := map[task.ID]*task.Process{}
+	for _, p := range s.procs {
+		byID[p.held.ID] = p.held
+	}
+	for i := range s.rec.Processes {
+		rec := &s.rec.Processes[i]
+		parent := byID[rec.Parent]
+		if rec.Stopped == 0 || parent == nil {
+			continue
+		}
+		var err error
+		if rec.StopUnseen, err = taskstate.StopUnseen(parent, rec.ID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ownZombies keeps those zombies that a process of the tree may still wait for.

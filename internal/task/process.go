@@ -143,29 +143,36 @@ func (p *Process) KeepOnExit() error {
 }
 
 // StopGroup puts the process into a job-control stop, in which it stays after
-// Release. Its registers must be final.
+// Release. Calls can still be run in it.
 func (p *Process) StopGroup() error {
-	t := p.Leader()
-	if err := unix.Tgkill(int(p.PID), int(t.TID), unix.SIGSTOP); err != nil {
+	leader := p.Leader()
+	if err := unix.Tgkill(int(p.PID), int(leader.TID), unix.SIGSTOP); err != nil {
+		return goneErr("stop", leader.TID, err)
+	}
+	if err := leader.resumeToStop(0); err != nil { // about to take the signal
+		return err
+	}
+	if err := leader.resumeToStop(unix.SIGSTOP); err != nil { // took it
+		return err
+	}
+	for _, t := range p.Threads[1:] { // the stop is complete when all have joined it
+		if err := t.resumeToStop(0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// resumeToStop delivers a signal, if it is not 0, and waits for the next stop.
+func (t *Thread) resumeToStop(sig syscall.Signal) error {
+	if err := ptraceCont(t.TID, sig); err != nil {
 		return goneErr("stop", t.TID, err)
 	}
-	var deliver syscall.Signal
-	for {
-		if err := ptraceCont(t.TID, deliver); err != nil {
-			return goneErr("stop", t.TID, err)
-		}
-		st, err := t.wait()
-		switch {
-		case err != nil:
-			return err
-		case st.kind == stopGone:
-			return fmt.Errorf("stop task %d: %w", t.TID, ErrGone)
-		case st.kind == stopGroup || deliver != 0:
-			return nil
-		case st.kind == stopSignal && st.signal == unix.SIGSTOP:
-			deliver = unix.SIGSTOP
-		}
+	st, err := t.wait()
+	if err == nil && st.kind == stopGone {
+		err = fmt.Errorf("stop task %d: %w", t.TID, ErrGone)
 	}
+	return err
 }
 
 // Kill ends the process.

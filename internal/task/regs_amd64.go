@@ -89,23 +89,36 @@ func (r Regs) Resumed() Regs {
 	}
 }
 
+// takenUpAgain marks the call that r was interrupted in as one that the kernel
+// makes once more, from the start, when the thread goes on; unless a signal
+// with a handler comes first, when it ends with EINTR, as it would have.
+func (r Regs) takenUpAgain() Regs {
+	r.Rax = ^uint64(erestartnohand) + 1
+	return r
+}
+
 // Restarted gives the registers for a copy of the thread in a new process,
-// where the kernel knows nothing of the interrupted call: it is made once
-// more from the start. text is the code just before the program counter, which tells the
-// number of a call that was already being restarted (restart_syscall(2)).
+// where the kernel knows nothing of the time that an interrupted call had
+// left: it is made once more from the start. text is the code just before the
+// program counter, which tells the number of a call that was already being
+// restarted (restart_syscall(2)).
 func (r Regs) Restarted(text []byte) Regs {
-	if r.interrupted() == 0 {
+	e := r.interrupted()
+	if e == 0 {
 		r.Orig_rax = noSyscall
 		return r
 	}
-	if r.Orig_rax != unix.SYS_RESTART_SYSCALL {
-		return r.again(r.Orig_rax)
+	if r.Orig_rax == unix.SYS_RESTART_SYSCALL {
+		nr, ok := restartedCall(&r, text)
+		if !ok {
+			r.Rax, r.Orig_rax = ^uint64(syscall.EINTR)+1, noSyscall
+			return r
+		}
+		r.Orig_rax = nr
 	}
-	if nr, ok := restartedCall(&r, text); ok {
-		return r.again(nr)
+	if e == erestartRestartblock {
+		return r.takenUpAgain()
 	}
-	r.Rax = ^uint64(syscall.EINTR) + 1
-	r.Orig_rax = noSyscall
 	return r
 }
 

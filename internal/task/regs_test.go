@@ -53,7 +53,7 @@ func TestRestartedFindsTheCallBehindRestartSyscall(t *testing.T) {
 		{"call of a number that is no wait", mov(1), Regs{Rdi: ptr, Rsi: ptr}, unix.SYS_NANOSLEEP},
 	} {
 		test.regs.Orig_rax, test.regs.Rax, test.regs.Rip = unix.SYS_RESTART_SYSCALL, errnoResult(erestartRestartblock), pc
-		r := test.regs.Restarted(test.text)
+		r := test.regs.Restarted(test.text).Resumed()
 		if r.Rax != test.want || r.Rip != pc-syscallInsn {
 			t.Errorf("%s: call %d at %#x", test.name, r.Rax, r.Rip)
 		}

@@ -103,7 +103,7 @@ func (t *Thread) hideStop() error {
 	if (st.SigPnd|st.ShdPnd)&^st.SigBlk&st.SigCgt != 0 {
 		return nil
 	}
-	regs = regs.again(regs.Orig_rax)
+	regs = regs.takenUpAgain()
 	if err := ptraceSetRegs(t.TID, &regs); err != nil {
 		return goneErr("set registers of", t.TID, err)
 	}
