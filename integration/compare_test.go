@@ -127,6 +127,9 @@ func settle(t testing.TB, pids func() []int, root int, how scope) state {
 			return strings.Join(busy[:min(len(busy), 5)], ", ")
 		}
 		now := observe(pids(), root, how)
+		if slices.ContainsFunc(now, func(l string) bool { return strings.HasSuffix(l, running) }) {
+			return "a thread runs"
+		}
 		if quiet++; quiet < 2 || diff(last.canonical(always), now.canonical(always)) != "" {
 			last = now
 			return "states differ"

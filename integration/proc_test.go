@@ -180,6 +180,9 @@ func (h *holder) killTree() {
 		for _, p := range h.tree() {
 			syscall.Kill(p, syscall.SIGKILL)
 		}
+		for _, p := range left { // a supervisor stops when its program does
+			syscall.Kill(p, syscall.SIGCONT)
+		}
 		if len(left) > 0 {
 			return fmt.Sprintf("left: %v %v", left, states(left))
 		}

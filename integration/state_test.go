@@ -58,10 +58,11 @@ func (o *observer) process(pid int) {
 		return
 	}
 	for _, key := range []string{"Umask", "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapAmb",
-		"NoNewPrivs", "Seccomp", "SigIgn", "SigCgt", "ShdPnd", "VmLck", "THP_enabled"} {
+		"NoNewPrivs", "Seccomp", "SigIgn", "SigCgt", "VmLck", "THP_enabled"} {
 		o.add(who, key, "%s", statusLine(status, key))
 	}
 	if o.how == all {
+		o.add(who, "ShdPnd", "%s", statusLine(status, "ShdPnd"))
 		o.add(who, "parent", "%s", o.parent(pid))
 	}
 	o.add(who, "group", "%s", o.leader(pid, "NSpgid"))
@@ -156,9 +157,14 @@ func (o *observer) threads(pid int, who string) {
 		// The number is left out: an interrupted sleep becomes restart_syscall.
 		if call := strings.Fields(slurp(dir, "syscall")); len(call) >= 3 {
 			o.add(thread, "waits", "sp %s pc %s", call[len(call)-2], call[len(call)-1])
+		} else {
+			o.add(thread, "waits", running)
 		}
 	}
 }
+
+// running is said of a thread that waits nowhere.
+const running = "not, it runs"
 
 // A region is a stretch of mappings that are alike.
 type region struct {
