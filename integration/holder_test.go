@@ -115,6 +115,7 @@ type holder struct {
 	lifeline *os.File
 	child    int // pid of the command
 	out      output
+	copying  sync.WaitGroup // into out
 
 	mu     sync.Mutex
 	exits  map[int]syscall.WaitStatus
@@ -171,10 +172,10 @@ func (h *holder) connect(tty *os.File) (ends []*os.File) {
 		must(h.t, err)
 		*to = w
 		ends = append(ends, w)
-		go func() {
+		h.copying.Go(func() {
 			io.Copy(&h.out, r)
 			r.Close()
-		}()
+		})
 	}
 	return ends
 }
@@ -211,6 +212,7 @@ func (h *holder) close() {
 	go func() { done <- h.cmd.Wait() }()
 	select {
 	case <-done:
+		h.copying.Wait() // nobody is left who could hold the pipes open
 	case <-time.After(20 * time.Second):
 		h.t.Errorf("the holder of pid %d cannot end: %v", h.child, h.tree())
 		h.cmd.Process.Kill()
