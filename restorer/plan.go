@@ -73,6 +73,11 @@ func planIDs(t *treestate.Tree, private bool) (idsPlan, error) {
 	for _, id := range t.IDs() {
 		private = private || taken(int(id))
 	}
+	for i := range t.Processes {
+		p := &t.Processes[i]
+		// Its parent would be us, and our death no reason to tell it.
+		private = private || p.Parent == 0 && p.DeathSignal != 0
+	}
 	return idsPlan{namespace: private}, nil
 }
 

@@ -1,7 +1,10 @@
 package taskstate
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -19,12 +22,26 @@ func captureAttributes(c *capture) error {
 	if c.rec.Personality, err = procfs.Personality(int(c.held.PID)); err != nil {
 		return err
 	}
+	pid := int(c.held.PID)
+	if c.rec.OOMScoreAdj, err = readProc(pid, "oom_score_adj"); err != nil {
+		return err
+	}
+	if c.rec.CoredumpFilter, err = readProc(pid, "coredump_filter"); err != nil {
+		return err
+	}
+	thp := c.batch.Add(unix.SYS_PRCTL, unix.PR_GET_THP_DISABLE, 0, 0, 0, 0).Optional()
+	perm, death := make([]byte, 8), make([]byte, 4)
+	c.batch.Add(unix.SYS_ARCH_PRCTL, archGetXcompPerm, perm).Optional()
+	c.batch.Add(unix.SYS_PRCTL, unix.PR_GET_PDEATHSIG, death)
 	dumpable := c.batch.Add(unix.SYS_PRCTL, unix.PR_GET_DUMPABLE)
 	reaper := make([]byte, 4)
 	c.batch.Add(unix.SYS_PRCTL, unix.PR_GET_CHILD_SUBREAPER, reaper)
 	c.later = append(c.later, func() {
 		c.rec.Dumpable = int(dumpable.Ret)
 		c.rec.Subreaper = reaper[0] != 0
+		c.rec.THPDisable = thp.Ret == 1
+		c.rec.DeathSignal = int(death[0])
+		c.rec.Tiles = perm[2]&(1<<(xfeatureTileData-16)) != 0
 	})
 	return nil
 }
@@ -46,6 +63,52 @@ func restoreAttributes(r *restore) error {
 			return err
 		}
 	}
+	if r.rec.THPDisable {
+		if _, err := r.held.Call(unix.SYS_PRCTL, unix.PR_SET_THP_DISABLE, 1, 0, 0, 0); err != nil {
+			return err
+		}
+	}
+	if r.rec.Tiles {
+		if _, err := r.held.Call(unix.SYS_ARCH_PRCTL, archReqXcompPerm, xfeatureTileData); err != nil {
+			return fmt.Errorf("permission to use AMX tiles: %w", err)
+		}
+	}
+	if err := r.writeProc("oom_score_adj", r.rec.OOMScoreAdj); err != nil {
+		return err
+	}
+	if err := r.writeProc("coredump_filter", r.rec.CoredumpFilter); err != nil {
+		return err
+	}
 	_, err := r.held.Call(unix.SYS_PERSONALITY, r.rec.Personality)
+	return err
+}
+
+// Use of AMX tiles is asked for once a process (Linux
+// Documentation/arch/x86/xstate.rst).
+const (
+	archGetXcompPerm = 0x1022
+	archReqXcompPerm = 0x1023
+	xfeatureTileData = 18
+)
+
+func readProc(pid int, name string) (string, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, name))
+	return strings.TrimSpace(string(b)), err
+}
+
+// writeProc writes a value where it differs. A lower oom_score_adj needs
+// privilege; without it the process keeps what it has.
+func (r *restore) writeProc(name, value string) error {
+	pid := int(r.held.PID)
+	if have, err := readProc(pid, name); err != nil || have == value {
+		return err
+	}
+	if name == "coredump_filter" {
+		value = "0x" + value // it is printed without
+	}
+	err := os.WriteFile(fmt.Sprintf("/proc/%d/%s", pid, name), []byte(value), 0)
+	if errors.Is(err, os.ErrPermission) {
+		return nil
+	}
 	return err
 }

@@ -55,6 +55,7 @@ func restoreCreds(r *threadRestore) error {
 	if r.rec.ID == r.proc.ID {
 		// A change of ids has cleared it (Linux kernel/cred.c:commit_creds, v6.18).
 		r.batch.Add(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, r.proc.Dumpable == 1, 0, 0, 0)
+		r.batch.Add(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, r.proc.DeathSignal)
 	}
 	return nil
 }

@@ -20,6 +20,45 @@ func (s Siginfo) MarshalJSON() ([]byte, error) {
 
 func (s Siginfo) signal() int { return int(s[0]) }
 
+// timer is the id of the POSIX timer that sent the signal, or -1 (man 2
+// sigaction, SI_TIMER).
+func (s Siginfo) timer() int {
+	const siTimer = -2
+	if len(s) < 20 || int32(binary.LittleEndian.Uint32(s[8:])) != siTimer {
+		return -1
+	}
+	return int(binary.LittleEndian.Uint32(s[16:]))
+}
+
+// again tells whether a pending signal comes from a timer that ticks on: the
+// timer will send it again at once, and count what is missed from there.
+func (rec *Process) again(s Siginfo) bool {
+	id := s.timer()
+	for i := range rec.Timers {
+		if rec.Timers[i].ID == id && rec.Timers[i].periodic() {
+			return true
+		}
+	}
+	return false
+}
+
+// fired tells whether a signal of the timer is pending.
+func (rec *Process) fired(t *PosixTimer) bool {
+	for i := range rec.Threads {
+		for _, s := range rec.Threads[i].Pending {
+			if s.timer() == t.ID {
+				return true
+			}
+		}
+	}
+	for _, s := range rec.Pending {
+		if s.timer() == t.ID {
+			return true
+		}
+	}
+	return false
+}
+
 func records(queue []task.Siginfo) []Siginfo {
 	var recs []Siginfo
 	for i := range queue {
@@ -59,6 +98,9 @@ func (rec *Process) pendingSet() uint64 {
 func restorePending(r *restore) error {
 	var b task.Batch
 	for _, s := range r.rec.Pending {
+		if r.rec.again(s) {
+			continue
+		}
 		b.Add(unix.SYS_RT_SIGQUEUEINFO, r.rec.ID, s.signal(), []byte(s))
 	}
 	return r.held.Run(&b)
@@ -66,6 +108,9 @@ func restorePending(r *restore) error {
 
 func restoreThreadPending(r *threadRestore) error {
 	for _, s := range r.rec.Pending {
+		if r.proc.again(s) {
+			continue
+		}
 		r.batch.Add(unix.SYS_RT_TGSIGQUEUEINFO, r.proc.ID, r.rec.ID, s.signal(), []byte(s))
 	}
 	return nil

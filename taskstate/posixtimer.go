@@ -1,6 +1,7 @@
 package taskstate
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 
@@ -67,7 +68,11 @@ func restorePosixTimers(r *restore) error {
 		if err := t.create(r.held); err != nil {
 			return fmt.Errorf("timer %d: %w", t.ID, err)
 		}
-		if _, err := r.held.Call(unix.SYS_TIMER_SETTIME, t.ID, 0, t.Spec, 0); err != nil {
+		spec := t.Spec
+		if t.periodic() && r.rec.fired(&t) {
+			spec = soon(spec)
+		}
+		if _, err := r.held.Call(unix.SYS_TIMER_SETTIME, t.ID, 0, spec, 0); err != nil {
 			return fmt.Errorf("timer %d: %w", t.ID, err)
 		}
 	}
@@ -109,4 +114,17 @@ func (t PosixTimer) sigevent() []byte {
 	binary.LittleEndian.PutUint32(b[12:], uint32(t.Notify))
 	binary.LittleEndian.PutUint32(b[16:], uint32(t.Target))
 	return b
+}
+
+// periodic tells whether it_interval, the first half, is not zero.
+func (t *PosixTimer) periodic() bool {
+	return bytes.IndexFunc(t.Spec[:16], func(r rune) bool { return r != 0 }) >= 0
+}
+
+// soon is spec with the next tick in a nanosecond.
+func soon(spec []byte) []byte {
+	s := bytes.Clone(spec)
+	clear(s[16:])
+	s[24] = 1
+	return s
 }

@@ -33,6 +33,12 @@ type Process struct {
 
 	// StopUnseen: it is stopped, and its parent has not waited for that yet.
 	StopUnseen bool `cbor:"23,keyasint,omitempty" json:"stop_unseen,omitempty"`
+
+	OOMScoreAdj    string `cbor:"24,keyasint,omitempty" json:"oom_score_adj,omitempty"`
+	CoredumpFilter string `cbor:"25,keyasint,omitempty" json:"coredump_filter,omitempty"`
+	THPDisable     bool   `cbor:"26,keyasint,omitempty" json:"thp_disable,omitempty"`
+	DeathSignal    int    `cbor:"27,keyasint,omitempty" json:"parent_death_signal,omitempty"`
+	Tiles          bool   `cbor:"28,keyasint,omitempty" json:"amx_tiles,omitempty"` // may use them
 }
 
 // Thread is the record of a thread.

@@ -1,6 +1,7 @@
 package tracer
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -26,6 +27,7 @@ var refusals = []struct {
 	{"namespaces", refuseNamespaces, "run supervise inside the container"},
 	{"scheduling policy", refusePolicy, "start the program with the normal policy"},
 	{"program file", func(p *process) string { return memstate.ExeProblem(p.held.PID) }, "restart the program from its new file first"},
+	{"AMX tiles", refuseTiles, "take the snapshot when no matrix multiplication is going on"},
 	{"shadow stack", refuseShadowStack, "set GLIBC_TUNABLES=glibc.cpu.hwcaps=-SHSTK"},
 	{"working directory", refuseCwd, "let the program change to a directory that exists"},
 	{"root directory", refuseRoot, "run supervise inside the same root directory"},
@@ -64,8 +66,30 @@ func refuse32Bit(p *process) string {
 }
 
 func refusePolicy(p *process) string {
-	if p.facts.Stat.Policy != unix.SCHED_NORMAL {
-		return fmt.Sprintf("policy %d", p.facts.Stat.Policy)
+	for _, t := range p.held.Threads {
+		attr, err := unix.SchedGetAttr(int(t.TID), 0)
+		if err != nil {
+			return err.Error()
+		}
+		if attr.Policy == unix.SCHED_DEADLINE {
+			return fmt.Sprintf("thread %d has a deadline", t.TID)
+		}
+	}
+	return ""
+}
+
+// refuseTiles: the kernel lets a tracer set tile data only in a thread that
+// has used it (Linux arch/x86/kernel/fpu/xstate.c:validate_user_xstate_header).
+func refuseTiles(p *process) string {
+	const header, tileData = 512, 1 << 18
+	for _, t := range p.held.Threads {
+		x, err := t.XState()
+		if err != nil {
+			return err.Error()
+		}
+		if len(x) > header+8 && binary.LittleEndian.Uint64(x[header:])&tileData != 0 {
+			return fmt.Sprintf("tiles of thread %d hold data", t.TID)
+		}
 	}
 	return ""
 }
