@@ -63,7 +63,6 @@ var programs = func() []program {
 	list := []program{
 		one("fpu").rootOnly(),
 		one("vectors").rootOnly(),
-		one("amx").rootOnly(),
 		one("pkeys"),
 		one("tls"),
 		one("threads").rootOnly(),
@@ -93,7 +92,6 @@ var programs = func() []program {
 		one("attributes"),
 		one("files").inSession().alone(),
 		one("unlinked"),
-		one("unlinkedmap"),
 		one("pipes"),
 		one("fifos").alone(),
 		one("epoll"),

@@ -1,0 +1,41 @@
+package integration
+
+import (
+	"strings"
+	"testing"
+)
+
+// refusedPrograms have something that cannot be captured, and what the
+// refusal must say.
+var refusedPrograms = []struct {
+	program program
+	says    string
+}{
+	{one("amx").rootOnly(), "AMX tiles"},
+	{one("unlinkedmap"), "its file has been deleted"},
+}
+
+// TestRefusedPrograms checks that such a program is refused by name, that
+// nothing is written, and that it goes on.
+func TestRefusedPrograms(t *testing.T) {
+	for _, r := range refusedPrograms {
+		for _, u := range users() {
+			t.Run(r.program.name+"/"+u.name, func(t *testing.T) {
+				t.Parallel()
+				p := newPlace(t, u)
+				j := p.start(r.program)
+				before := j.settle()
+				got := p.supervise(nil, "checkpoint", j.pid(), "--image", p.path("image"))
+				if got.code == 0 && r.program.name == "amx" {
+					return // this cpu has no tiles, or they were empty
+				}
+				if got.code != 3 || !strings.Contains(got.err, r.says) || !strings.Contains(got.err, "left running") {
+					t.Errorf("exit code %d: %s", got.code, got.err)
+				}
+				p.nothingIn("image")
+				j.undisturbed(before)
+				j.finish(1)
+			})
+		}
+	}
+}
