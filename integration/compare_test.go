@@ -143,7 +143,7 @@ func settle(t testing.TB, pids func() []int, root int, how scope) state {
 func expect(t testing.TB, what string, want state, get func() state, sets ...[]rule) {
 	t.Helper()
 	var d string
-	for end := time.Now().Add(time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		if d = diff(want.canonical(sets...), get().canonical(sets...)); d == "" {
 			return
 		}

@@ -1,6 +1,8 @@
 package taskstate
 
 import (
+	"bytes"
+
 	"golang.org/x/sys/unix"
 
 	"supervise/internal/task"
@@ -18,7 +20,7 @@ func captureIntervals(c *capture) error {
 		value := make([]byte, 32)
 		c.batch.Add(unix.SYS_GETITIMER, which, value)
 		c.later = append(c.later, func() {
-			if armed(value) {
+			if len(bytes.Trim(value, "\x00")) > 0 {
 				c.rec.Intervals = append(c.rec.Intervals, Interval{which, value})
 			}
 		})
@@ -26,20 +28,22 @@ func captureIntervals(c *capture) error {
 	return nil
 }
 
-// armed tells whether it_value, the second half, is not zero.
-func armed(value []byte) bool {
-	for _, b := range value[16:] {
-		if b != 0 {
-			return true
-		}
-	}
-	return false
-}
-
 func restoreIntervals(r *restore) error {
 	var b task.Batch
 	for _, i := range r.rec.Intervals {
-		b.Add(unix.SYS_SETITIMER, i.Which, i.Value, 0)
+		b.Add(unix.SYS_SETITIMER, i.Which, i.next(), 0)
 	}
 	return r.held.Run(&b)
+}
+
+// next gives the time to the next tick. A timer that has just gone off has
+// none: the kernel sets it again when the program takes the signal (Linux
+// kernel/time/itimer.c:posixtimer_rearm_itimer, v6.18). Then it is a whole
+// interval.
+func (i *Interval) next() []byte {
+	interval, left := i.Value[:16], i.Value[16:]
+	if len(bytes.Trim(left, "\x00")) > 0 {
+		return i.Value
+	}
+	return append(bytes.Clone(interval), interval...)
 }

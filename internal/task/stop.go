@@ -3,7 +3,9 @@ package task
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -86,7 +88,7 @@ func (t *Thread) wait() (stop, error) {
 		if err != nil || st.kind != stopNone {
 			return st, err
 		}
-		if err := awaitAny(t.TID); err != nil {
+		if err := t.awaitAny(); err != nil {
 			return stop{}, err
 		}
 	}
@@ -111,17 +113,23 @@ func wait4(tid TID, options int) (stop, error) {
 }
 
 // awaitAny sleeps until some tracee of this OS thread has something to report,
-// and reaps it if it is another task than tid, and dead.
-func awaitAny(tid TID) error {
+// and reaps it if it is a dead thread of the same process. Others are left to
+// those who wait for them.
+func (t *Thread) awaitAny() error {
 	other, dead, err := peekWait()
 	if errors.Is(err, syscall.EINTR) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("wait for task %d: %w", tid, err)
+		return fmt.Errorf("wait for task %d: %w", t.TID, err)
 	}
-	if other != tid && dead {
+	mate := slices.ContainsFunc(t.Proc.Threads, func(o *Thread) bool { return o.TID == other })
+	switch {
+	case other == t.TID:
+	case mate && dead:
 		_, err = waitStop(other, true)
+	default:
+		time.Sleep(100 * time.Microsecond) // peekWait would not sleep
 	}
 	return err
 }
