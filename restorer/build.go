@@ -35,10 +35,37 @@ func (r *restart) build() error {
 	if err := r.emptyBuilder(); err != nil {
 		return fmt.Errorf("empty the builder: %w", err)
 	}
+	if r.ids.namespace {
+		if err := r.enterNamespace(); err != nil {
+			return err
+		}
+	}
 	if err := r.namespaces(); err != nil {
 		return err
 	}
 	return r.shared()
+}
+
+// enterNamespace puts a child of the builder in its place, which is the init
+// of a new pid namespace and a child of ours. The builder does not begin as
+// one: until it is traced, only its own look at its parent keeps it from
+// outliving us, and an init cannot kill itself.
+func (r *restart) enterNamespace() error {
+	first := r.builder
+	if _, err := first.Call(unix.SYS_UNSHARE, unix.CLONE_NEWPID|unix.CLONE_NEWNS); err != nil {
+		return &HostError{Why: "cannot make namespaces", Err: err, Hint: "see `supervise check`"}
+	}
+	if _, err := first.Call(unix.SYS_CLONE3, cloneArgs(unix.CLONE_PARENT, 0, 0), cloneArgsSize); err != nil {
+		return fmt.Errorf("make the namespace's init: %w", err)
+	}
+	tids, err := first.TakeNew()
+	if err != nil {
+		return err
+	}
+	if r.builder, err = task.AdoptProcess(first, tids[0], 1); err != nil {
+		return err
+	}
+	return first.Exit(0)
 }
 
 // builderCaps are the capabilities that the builder uses in its own user
@@ -58,7 +85,6 @@ func (r *restart) startBuilder() error {
 		Sys:   &syscall.SysProcAttr{Setsid: r.opts.Detach},
 	}
 	if r.ids.namespace {
-		attr.Sys.Cloneflags = unix.CLONE_NEWPID | unix.CLONE_NEWNS
 		if err := r.openStatus(attr); err != nil {
 			return err
 		}
@@ -78,9 +104,6 @@ func (r *restart) startBuilder() error {
 	}
 	r.builder = builder
 	builder.Identify(task.ID(builder.PID))
-	if r.ids.namespace {
-		builder.Identify(1)
-	}
 	st, err := procfs.ReadStatus(int(builder.PID))
 	if err != nil {
 		return err

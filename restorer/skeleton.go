@@ -216,12 +216,15 @@ func (sk *skeleton) lead(n *node) error {
 }
 
 // cloneArgs is struct clone_args (Linux include/uapi/linux/sched.h), with the
-// id that the new task is to have behind it.
+// id that the new task is to have behind it; 0 leaves that to the kernel.
 func cloneArgs(flags uint64, exitSignal int, id task.ID) task.Struct {
 	const size, setTID, setTIDSize = 88, 64, 72
 	b := make([]byte, size, size+4)
 	binary.LittleEndian.PutUint64(b[0:], flags)
 	binary.LittleEndian.PutUint64(b[32:], uint64(exitSignal))
+	if id == 0 {
+		return task.Struct{Bytes: b}
+	}
 	binary.LittleEndian.PutUint64(b[setTIDSize:], 1)
 	b = binary.LittleEndian.AppendUint32(b, uint32(id))
 	return task.Struct{Bytes: b, Pointers: []task.Pointer{{At: setTID, To: size}}}
