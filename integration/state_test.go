@@ -245,7 +245,7 @@ func (o *observer) fds(pid int, who string) {
 		for i, l := range lines {
 			lines[i] = strings.Join(strings.Fields(l), " ")
 		}
-		slices.Sort(lines[4:]) // the targets of an epoll instance have no order
+		slices.Sort(lines[min(len(lines), 4):]) // the targets of an epoll instance have no order
 		o.add(who, "fd "+n, "%s %s", target, strings.Join(lines, " "))
 	}
 }
