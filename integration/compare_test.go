@@ -116,13 +116,13 @@ func diff(before, after state) string {
 // settle waits until every thread of a tree sleeps, and gives the state then.
 func settle(t testing.TB, pids func() []int, root int, how scope) state {
 	t.Helper()
-	if how != all {
-		return observe(pids(), root, how)
+	if how == nothing {
+		return nil
 	}
 	var last state
 	quiet := 0
 	wait(t, "every thread asleep", 20*time.Second, func() string {
-		if busy := busyThreads(pids()); len(busy) > 0 {
+		if busy := busyThreads(pids()); how == all && len(busy) > 0 {
 			quiet = 0
 			return strings.Join(busy[:min(len(busy), 5)], ", ")
 		}

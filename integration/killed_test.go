@@ -266,7 +266,8 @@ func (p *place) killRestart(prog program, before state, after time.Duration) {
 	wait(p.t, "nothing or everything, after a kill at "+after.String(), 10*time.Second, func() string {
 		pids := j.tree()
 		if len(pids) == 0 {
-			return strings.Join(states(descendants(j.cmd.Process.Pid)), ", ")
+			left := descendants(j.cmd.Process.Pid)
+			return strings.Join(append(states(left), tracers(left)...), ", ")
 		}
 		if wrong := unharmed(pids); wrong != "" {
 			return wrong
