@@ -34,11 +34,12 @@ func testMain(m *testing.M) int {
 		f.Value.Set(strconv.Itoa(runtime.NumCPU() + 1)) // they wait more than they compute
 	}
 	before := mounts()
-	if err := setUp(); err != nil {
+	err := setUp()
+	defer os.RemoveAll(baseDir)
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "integration:", err)
 		return 1
 	}
-	defer os.RemoveAll(baseDir)
 	code := m.Run()
 	for mount := range mounts() {
 		if _, ok := before[mount]; !ok && strings.Contains(mount, baseDir) {
