@@ -42,7 +42,7 @@ func (s *Space) Map(p *task.Process, objects *ObjectRestorer) error {
 	return nil
 }
 
-// Dump says which of the image's pages belong to the process, and where.
+// Fill says which of the image's pages belong to the process.
 func (s *Space) Fill(p *task.Process) memimg.Fill {
 	return memimg.Fill{Space: s.ID, Sink: Sink(p.PID)}
 }

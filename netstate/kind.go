@@ -7,6 +7,7 @@ package netstate
 
 import (
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -46,3 +47,6 @@ func refuseSocket(d *fdstate.Desc, _ *fdstate.Survey) (fdstate.Record, error) {
 	}
 	return nil, fdstate.Refuse(s.String()+": sockets cannot be captured yet", s.hint())
 }
+
+// WithFiles is the whole table of kinds: files and sockets.
+func WithFiles() []fdstate.Kind { return slices.Concat(fdstate.Kinds, Kinds) }

@@ -18,7 +18,7 @@ import (
 
 // InitName is the name of the builder, which becomes the init of the tree's
 // pid namespace.
-const InitName = "supervise-init"
+const InitName = task.InitName
 
 // statusFD is the builder's descriptor for the wait status of the root.
 const statusFD = 3
@@ -230,7 +230,7 @@ func (r *restart) shared() error {
 	if err := raiseFiles(r.builder.PID); err != nil {
 		return err
 	}
-	kinds := append(append([]fdstate.Kind{}, fdstate.Kinds...), netstate.Kinds...)
+	kinds := netstate.WithFiles()
 	_, end := r.builder.Occupied()
 	r.objects = memstate.NewObjectRestorer(r.tree.Objects, end+task.PageSize)
 	err := r.findTerminals(kinds)

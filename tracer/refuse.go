@@ -130,10 +130,6 @@ func refuseRoot(p *process) string {
 	return ""
 }
 
-// InitName is the name of the init process of a namespace that a restart
-// made: such a tree may be captured again.
-const InitName = "supervise-init"
-
 // refuseNamespaces allows our own namespaces, and those that a restart made
 // for the tree.
 func refuseNamespaces(p *process) string {
@@ -167,7 +163,7 @@ func insideRestart(p *process) bool {
 			return false
 		}
 		if st.NSpid[depth-1] == 1 {
-			return st.Name == InitName
+			return st.Name == task.InitName
 		}
 		pid = st.PPID
 	}

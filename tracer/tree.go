@@ -116,9 +116,8 @@ func (s *snapshot) surveyFiles() error {
 	for _, p := range s.procs {
 		procs = append(procs, fdstate.Proc{Held: p.held, Comm: p.facts.Stat.Comm})
 	}
-	kinds := append(append([]fdstate.Kind{}, fdstate.Kinds...), netstate.Kinds...)
 	var err error
-	s.rec.Files, err = fdstate.Capture(procs, kinds, &s.objects, &s.refused)
+	s.rec.Files, err = fdstate.Capture(procs, netstate.WithFiles(), &s.objects, &s.refused)
 	return err
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -100,12 +99,9 @@ func describeFile(files *fdstate.State, i int) string {
 	return fmt.Sprintf("%s (%s), flags %#o, position %d, description %d", f.Link, kindName(f.Tag), f.Flags, f.Pos, i)
 }
 
-// fdKinds lists every kind of descriptor, sockets included.
-func fdKinds() []fdstate.Kind { return slices.Concat(fdstate.Kinds, netstate.Kinds) }
-
 // kindName gives the name of a kind of descriptor.
 func kindName(tag fdstate.Tag) string {
-	for _, k := range fdKinds() {
+	for _, k := range netstate.WithFiles() {
 		if k.Tag == tag {
 			return k.Name
 		}

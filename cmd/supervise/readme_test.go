@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"supervise/internal/features"
+	"supervise/netstate"
 )
 
 // update writes the generated parts of README anew:
@@ -61,7 +62,7 @@ func exitTable() string {
 func kindTable() string {
 	var b strings.Builder
 	b.WriteString("| descriptor | captured |\n|---|---|\n")
-	for _, k := range fdKinds() {
+	for _, k := range netstate.WithFiles() {
 		captured := "yes"
 		switch {
 		case k.New == nil && k.Why == "":

@@ -74,7 +74,7 @@ var All = []Feature{
 	{Name: "timer-ids", Since: "6.15", Need: Better, probe: probeTimerIDs, enable: enableKernel,
 		Enables: "make POSIX timers with their old ids at once", Without: "timers are made and deleted until the id fits"},
 	{Name: "vma-name", Since: "5.17", Need: Better, probe: probeVMAName, enable: enableConfig("CONFIG_ANON_VMA_NAME"),
-		Enables: "keep the names of anonymous mappings, and find what a killed supervisor left in a process",
+		Enables: "keep the names of anonymous mappings",
 		Without: "names are lost"},
 	{Name: "unconfined", Since: "any", Need: Better, probe: probeUnconfined, enable: enableUnconfined,
 		Enables: "restart a tree without handing it restrictions of ours", Without: "restarted programs inherit them"},

@@ -109,6 +109,10 @@ func (p *Process) MovedVDSO(vmas []procfs.VMA) error {
 	return nil
 }
 
+// InitName is the name of the init of a namespace that a restart made. A tree
+// below such a process may be captured again.
+const InitName = "supervise-init"
+
 // BecomeInit makes the process's only thread the init of its pid namespace
 // when it is released: it reaps until no child is left, and writes the wait
 // status of root to statusFD.

@@ -122,9 +122,6 @@ func (r Regs) Restarted(text []byte) Regs {
 	return r
 }
 
-// InSyscall is the number of the system call that r was stopped in, or -1.
-func (r *Regs) InSyscall() int64 { return int64(r.Orig_rax) }
-
 // restartedCall finds which call a restart_syscall stands for. The kernel
 // keeps it where nobody can look (current->restart_block), but only four
 // calls use it (Linux, callers of set_restart_fn), the argument registers
