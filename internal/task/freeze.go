@@ -18,40 +18,6 @@ const (
 	pauseTime   = 20 * time.Millisecond
 )
 
-// StuckError says that a task could not be stopped in time.
-type StuckError struct {
-	PID   PID
-	TID   TID
-	Comm  string
-	State byte
-
-	// Leftover: it is in code of a supervisor that was killed, on its way back
-	// to the program.
-	Leftover bool
-}
-
-func (e *StuckError) Error() string {
-	why := "it did not answer"
-	switch {
-	case e.Leftover:
-		why = "it has not come back from code of a supervisor that was killed; if it is stopped, continue it"
-	case e.State == 'D':
-		why = "it is in an uninterruptible wait (state D): a vfork whose child has not called exec, or a device that does not answer"
-	}
-	return fmt.Sprintf("freeze task %d of pid %d (%s): %s", e.TID, e.PID, e.Comm, why)
-}
-
-// TracedError says that another tracer holds the task.
-type TracedError struct {
-	PID    PID
-	TID    TID
-	Tracer PID
-}
-
-func (e *TracedError) Error() string {
-	return fmt.Sprintf("freeze task %d of pid %d: traced by pid %d already", e.TID, e.PID, e.Tracer)
-}
-
 // Freeze seizes and stops every thread of the given processes and of all
 // their descendants. It ends when a look over the whole tree finds nothing
 // new, so that forks in flight are caught. When a task cannot be stopped, the
@@ -235,14 +201,6 @@ func (f *freezer) awaitAll(deadline time.Time) error {
 	}
 }
 
-func (t *Thread) stuck() error {
-	e := &StuckError{PID: t.Proc.PID, TID: t.TID}
-	if st, err := procfs.ReadTaskStat(int(t.Proc.PID), int(t.TID)); err == nil {
-		e.Comm, e.State = st.Comm, st.State
-	}
-	return e
-}
-
 // poll takes what a thread has to report until it has nothing more to say or
 // is stopped at a place where it can be held.
 func (f *freezer) poll(t *Thread) error {
@@ -257,17 +215,37 @@ func (f *freezer) poll(t *Thread) error {
 		case stopGone:
 			f.drop(t)
 			return nil
-		case stopTrap:
-			t.stopped = true
-			return t.hideStop()
-		case stopGroup:
-			t.stopped, t.group = true, st.signal
-			return t.hideStop()
+		case stopTrap, stopGroup:
+			if settled, err := t.settle(st); settled || err != nil {
+				return err
+			}
+			continue
 		}
 		if err := t.pass(st); err != nil {
 			return err
 		}
 	}
+}
+
+// settle keeps a thread stopped, unless it is in the vDSO: then it runs on. One
+// that has been killed has a death to report instead.
+func (t *Thread) settle(st stop) (settled bool, err error) {
+	var regs Regs
+	if err := ptraceGetRegs(t.TID, &regs); err != nil {
+		return false, ignoreGone(goneErr("get registers of", t.TID, err))
+	}
+	inside, err := t.insideVDSO(&regs)
+	if err != nil {
+		return false, ignoreGone(err)
+	}
+	if inside {
+		return false, t.leaveVDSO()
+	}
+	t.stopped = true
+	if st.kind == stopGroup {
+		t.group = st.signal
+	}
+	return true, t.hideStop(regs)
 }
 
 // pass lets a thread run on from a stop in which it cannot be held: inside a

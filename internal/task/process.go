@@ -22,6 +22,7 @@ type Process struct {
 
 	space     *space
 	leftovers []procfs.VMA // parasites of killed supervisors
+	vdso      *place       // where the vDSO is, once a thread's place was compared with it
 }
 
 // Leader is the thread whose id is the process's.

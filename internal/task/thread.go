@@ -88,11 +88,7 @@ func (t *Thread) abortRseq() error {
 // hideStop gives a call back that the kernel ended with EINTR because of our
 // stop alone. It is the first thing done to a stopped thread, and done in the
 // thread's registers, since it must also hold if we die now.
-func (t *Thread) hideStop() error {
-	var regs Regs
-	if err := ptraceGetRegs(t.TID, &regs); err != nil {
-		return goneErr("get registers of", t.TID, err)
-	}
+func (t *Thread) hideStop(regs Regs) error {
 	if !regs.spuriousEINTR() {
 		return nil
 	}

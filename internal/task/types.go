@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"syscall"
+
+	"supervise/internal/procfs"
 )
 
 // PID is a process id as this supervisor's pid namespace shows it.
@@ -40,10 +42,10 @@ func (e *CallError) Error() string {
 
 func (e *CallError) Unwrap() error { return e.Errno }
 
-// goneErr turns ESRCH, which ptrace gives for a task that is dead or being
-// killed, into ErrGone.
+// goneErr turns what the kernel says of a task that is dead or being killed,
+// ESRCH of ptrace(2) and what procfs.Gone knows, into ErrGone.
 func goneErr(op string, tid TID, err error) error {
-	if errors.Is(err, syscall.ESRCH) {
+	if procfs.Gone(err) {
 		return fmt.Errorf("%s task %d: %w", op, tid, ErrGone)
 	}
 	return fmt.Errorf("%s task %d: %w", op, tid, err)
