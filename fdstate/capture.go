@@ -41,7 +41,7 @@ func Capture(procs []Proc, kinds []Kind, env Env, refused *refuse.List) (State, 
 		var no *Refusal
 		switch {
 		case errors.As(err, &no):
-			refused.Add(refuse.Object{PID: int(d.PID), Comm: d.Comm, What: d.What(), Why: no.Why, Hint: no.Hint})
+			refused.Add(refuse.Object{PID: int(d.PID), Comm: d.Comm, What: d.What(), Why: no.Why, Hint: no.Hint, Passing: no.Passing})
 		case err != nil:
 			return State{}, s.explain(d.Proc, fmt.Errorf("capture %s of pid %d: %w", d.What(), d.PID, err))
 		}

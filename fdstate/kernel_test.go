@@ -96,7 +96,6 @@ func init() {
 		if fd, err := unix.FanotifyInit(0, 0); err == nil { // root only
 			put(fd, 10, 0)
 		}
-		put(must(unix.InotifyInit1(0)), 11, 0)
 		params := make([]byte, 120)
 		r, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, 4, bytesAddr(params), 0)
 		if errno == 0 {
@@ -132,7 +131,6 @@ func TestRefused(t *testing.T) {
 	snap := startSubject(t, "refused", 0).capture(t)
 	want := map[string]string{
 		"fd 10 (anon_inode:[fanotify])": "marks",
-		"fd 11 (anon_inode:inotify)":    "watches",
 		"fd 12 (anon_inode:[io_uring])": "in flight",
 		"fd 13 (anon_inode:[pidfd])":    "process 1, which is not in the tree",
 		"fd 14 (net:[":                  "namespaces",

@@ -46,6 +46,7 @@ var Kinds = []Kind{ // tags are in images: never renumber
 	{Tag: 11, Name: "signalfd", Match: anon("[signalfd]"), Capture: captureSignalfd, New: record[Signalfd]},
 	{Tag: 12, Name: "epoll", Match: anon("[eventpoll]"), Capture: captureEpoll, New: record[Epoll]},
 	{Tag: 13, Name: "pidfd", Match: isPidfd, Capture: capturePidfd, New: record[Pidfd], Late: true},
+	{Tag: 14, Name: "inotify", Match: anon("inotify"), Capture: captureInotify, New: record[Inotify]},
 
 	// Refused, each with its reason.
 	{Tag: 100, Name: "io_uring", Match: anon("[io_uring]"), Why: "requests in flight and the rings' state cannot be read back",
@@ -54,7 +55,6 @@ var Kinds = []Kind{ // tags are in images: never renumber
 	{Tag: 102, Name: "perf event", Match: anon("[perf_event]"), Why: "performance counters belong to this host's hardware"},
 	{Tag: 103, Name: "bpf object", Match: isBPF, Why: "bpf objects live in the kernel and cannot be read back"},
 	{Tag: 104, Name: "fanotify", Match: anon("[fanotify]"), Why: "its marks and pending events cannot be captured yet"},
-	{Tag: 105, Name: "inotify", Match: anon("inotify"), Why: "its watches cannot be captured yet"},
 	{Tag: 106, Name: "landlock ruleset", Match: anon("[landlock-ruleset]"), Why: "its rules cannot be read back"},
 	{Tag: 107, Name: "kvm", Match: isKVM, Why: "virtual machines cannot be read back"},
 	{Tag: 108, Name: "seccomp notify", Match: anon("seccomp notify"), Why: "a seccomp listener belongs to a filter of a running process"},
@@ -90,11 +90,17 @@ func kindOf(kinds []Kind, d *Desc) *Kind {
 // if there is one, a hint.
 func Refuse(why, hint string) error { return &Refusal{Why: why, Hint: hint} }
 
+// RefuseNow refuses a description for what will pass when the program goes on.
+func RefuseNow(why string) error {
+	return &Refusal{Why: why, Hint: "try again when the program has caught up", Passing: true}
+}
+
 // Refusal is a description that cannot be captured. It is
 // refuse.ErrUnsupported.
 type Refusal struct {
-	Why  string
-	Hint string
+	Why     string
+	Hint    string
+	Passing bool
 }
 
 func (e *Refusal) Error() string { return e.Why + ": " + refuse.ErrUnsupported.Error() }

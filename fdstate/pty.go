@@ -57,7 +57,7 @@ func refuseQueued(fd int) error {
 	case err != nil:
 		return fmt.Errorf("ioctl TIOCINQ: %w", err)
 	case n > 0:
-		return Refuse(fmt.Sprintf("%d bytes wait to be read from it", n), "try again when the program has caught up")
+		return RefuseNow(fmt.Sprintf("%d bytes wait to be read from it", n))
 	}
 	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // samples has a record of each kind that can be captured.
@@ -23,6 +25,7 @@ var samples = map[Tag]Record{
 	11: &Signalfd{Mask: 1 << 63},
 	12: &Epoll{Interests: []Interest{{Proc: 0, FD: 7, Events: 1 << 31, Data: 1<<64 - 1}}},
 	13: &Pidfd{ID: 77},
+	14: &Inotify{Watches: []Watch{{WD: 2, Mask: unix.IN_CREATE, File: WatchName{Path: "/proc/7/fd/3", Follow: true}}}},
 }
 
 // TestRecords also makes sure that tags are used once, and that every kind is

@@ -30,6 +30,8 @@ type Survey struct {
 	pidfd  struct{ proc, fd int } // the last one used; fd 0 is none
 	pipes  map[inode]*pipe
 	ttys   map[ttyName]*terminal
+
+	watched *watched // nil until somebody asks
 }
 
 // entry is one descriptor while descriptions are still being found.

@@ -38,6 +38,7 @@ var afterRestart = []rule{
 	{regexp.MustCompile(`(a deleted file .*\[rd.* ms) nr\]`), "$1]", "reserved or not: shared memory is made anew in another way"},
 	{regexp.MustCompile(`(a deleted file .*flags: )020300002`), "${1}0100002", "O_TMPFILE: a nameless file is made anew in another way"},
 	{regexp.MustCompile(`events: 400000(00|18) `), "events: disarmed ", "EPOLLONESHOT that has fired cannot be made; it still reports errors"},
+	{regexp.MustCompile(` f_handle:[0-9a-f]+`), "", "inotify: a file without a name is made anew"},
 	{regexp.MustCompile(`Seccomp: \d`), "", "not compared: refused if used"},
 }
 

@@ -97,6 +97,8 @@ var programs = func() []program {
 		one("epoll"),
 		one("anonfds"),
 		one("devices"),
+		one("inotify").alone(),
+		one("unread").named("unread_soon").with("soon").rootOnly().alone(),
 		one("locks").alone(),
 		one("ptys"),
 		one("objects").named("pidfd").with("pidfd"),

@@ -12,6 +12,7 @@ var refusedPrograms = []struct {
 	says    string
 }{
 	{one("amx").rootOnly(), "AMX tiles"},
+	{one("unread").named("unread_never").with("never"), "of events wait to be read from it"},
 	{one("unlinkedmap"), "its file has been deleted"},
 }
 

@@ -57,12 +57,29 @@ func (r *restart) threads() error {
 			return fmt.Errorf("process %d: %w", p.ID, err)
 		}
 	}
+	if err := r.watch(); err != nil {
+		return err
+	}
 	if err := r.stopStopped(); err != nil {
 		return err
 	}
 	for i, p := range r.procs {
 		if err := r.tree.Processes[i].Restore(p, &r.base); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// watch makes what watches files. The builder must have closed its own by now,
+// so that nothing happens to them any more that is not the program's doing.
+func (r *restart) watch() error {
+	if err := r.files.CloseRest(-1, r.builder, r.ids.keep()...); err != nil {
+		return err
+	}
+	for i, p := range r.procs {
+		if err := r.files.Watch(i, p); err != nil {
+			return fmt.Errorf("process %d: %w", p.ID, err)
 		}
 	}
 	return nil

@@ -26,6 +26,14 @@ type idsPlan struct {
 	user bool
 }
 
+// keep lists the descriptors that the builder needs to the end.
+func (p *idsPlan) keep() []int {
+	if p.namespace {
+		return []int{p.status}
+	}
+	return nil
+}
+
 // plan reads the image and finds every reason why it cannot be restarted here.
 func (r *restart) plan() error {
 	var err error

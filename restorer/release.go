@@ -41,9 +41,6 @@ func (r *restart) retireBuilder() error {
 		r.builder = nil
 		return builder.Exit(0)
 	}
-	if err := r.files.CloseRest(-1, r.builder, r.ids.status); err != nil {
-		return err
-	}
 	if err := unix.SchedSetaffinity(int(r.builder.PID), &r.base.CPUs); err != nil {
 		return fmt.Errorf("give the init its cpus: %w", err)
 	}

@@ -1,6 +1,7 @@
 package tracer
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -87,8 +88,39 @@ func (s *snapshot) look() error {
 	return nil
 }
 
+// waitForPassing is how long a snapshot waits for what is in its way and
+// passes by itself, such as events that the program has not read yet.
+const waitForPassing = 2 * time.Second
+
+// longestPause is how long the tree runs between two looks, at most: what
+// passes may soon come again.
+const longestPause = 20 * time.Millisecond
+
 // survey finds everything in the tree, and everything that cannot be captured.
+// As long as that may pass by itself, the tree runs on for a moment.
 func (s *snapshot) survey() error {
+	pause := time.Millisecond
+	for deadline := time.Now().Add(waitForPassing); ; pause = min(2*pause, longestPause) {
+		err := s.surveyOnce()
+		var refused *refuse.Error
+		if !errors.As(err, &refused) || !refused.Passing() || time.Now().Add(pause).After(deadline) {
+			return err
+		}
+		tree := s.tree
+		s.tree, s.refused = nil, refuse.List{}
+		s.objects.Close()
+		s.objects = memstate.Objects{}
+		if err := tree.Thaw(); err != nil {
+			return err
+		}
+		time.Sleep(pause)
+		if err := s.freeze(); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *snapshot) surveyOnce() error {
 	s.objects.NewSpace = s.newSpace
 	s.refuseProcesses()
 	if err := s.refuseSharing(); err != nil {

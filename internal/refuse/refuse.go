@@ -5,6 +5,7 @@ package refuse
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -18,6 +19,9 @@ type Object struct {
 	What string `json:"what"` // "fd 7 (socket:[456])", "mapping 7f00-7f01 (/dev/dri/card0)"
 	Why  string `json:"why"`  // "tcp socket in state SYN_SENT"
 	Hint string `json:"hint"` // what the user can do, may be empty
+
+	// Passing: it may be gone when the tree has run for a moment.
+	Passing bool `json:"-"`
 }
 
 func (o Object) String() string {
@@ -43,6 +47,11 @@ func (e *Error) Error() string {
 
 // Is makes errors.Is(err, ErrUnsupported) hold.
 func (e *Error) Is(target error) bool { return target == ErrUnsupported }
+
+// Passing tells whether everything in the list may pass by itself.
+func (e *Error) Passing() bool {
+	return !slices.ContainsFunc(e.Objects, func(o Object) bool { return !o.Passing })
+}
 
 // List gathers objects. The zero List is empty and ready for use.
 type List struct {

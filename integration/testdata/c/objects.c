@@ -5,7 +5,6 @@
 #include <mqueue.h>
 #include <netinet/in.h>
 #include <sys/fanotify.h>
-#include <sys/inotify.h>
 #include <sys/ptrace.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
@@ -22,7 +21,6 @@ static int o_io_uring(void) {
 	struct io_uring_params p = {0};
 	return syscall(SYS_io_uring_setup, 8, &p);
 }
-static int o_inotify(void) { return inotify_add_watch(inotify_init1(0), ".", IN_CREATE); }
 static int o_fanotify(void) { return fanotify_init(FAN_CLASS_NOTIF, O_RDONLY); }
 static int o_userfaultfd(void) { return syscall(SYS_userfaultfd, 1 /* UFFD_USER_MODE_ONLY */); }
 static int o_sysvshm(void) {
@@ -62,7 +60,7 @@ static const struct {
 	int (*make)(void);
 } kinds[] = {
 #define O(n) {#n, o_##n}
-	O(socketpair), O(tcp), O(udp), O(netlink), O(io_uring), O(inotify), O(fanotify), O(userfaultfd), O(sysvshm), O(pidfd), O(mqueue), O(sharedvm),
+	O(socketpair), O(tcp), O(udp), O(netlink), O(io_uring), O(fanotify), O(userfaultfd), O(sysvshm), O(pidfd), O(mqueue), O(sharedvm),
 	O(terminalqueue), O(traced), O(none),
 };
 
