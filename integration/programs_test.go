@@ -92,6 +92,8 @@ var programs = func() []program {
 		one("attributes"),
 		one("files").inSession().alone(),
 		one("unlinked"),
+		one("unlinkedmap"),
+		one("replaced"),
 		one("pipes"),
 		one("fifos").alone(),
 		one("epoll"),

@@ -13,7 +13,6 @@ var refusedPrograms = []struct {
 }{
 	{one("amx").rootOnly(), "AMX tiles"},
 	{one("unread").named("unread_never").with("never"), "of events wait to be read from it"},
-	{one("unlinkedmap"), "its file has been deleted"},
 }
 
 // TestRefusedPrograms checks that such a program is refused by name, that

@@ -75,7 +75,7 @@ func classify(p Process, v *procfs.VMA, objects *Objects) (rec VMA, why string) 
 	}
 	rec = VMA{
 		Start: task.Addr(v.Start), End: task.Addr(v.End), Prot: prot(v),
-		Shared: v.Shared, Offset: v.Offset, Flags: flags(v),
+		Shared: v.Shared, Offset: v.Offset, Flags: flags(v), Write: v.Shared && v.Flags.Has("mw"),
 	}
 	switch {
 	case v.Anonymous():
@@ -83,13 +83,15 @@ func classify(p Process, v *procfs.VMA, objects *Objects) (rec VMA, why string) 
 		rec.Name, _ = v.AnonName()
 	case v.Special():
 		return rec, "a mapping that only the kernel can make"
-	case isObject(v):
-		rec.Kind = Shared
-		rec.Object, why = objects.fromMapping(p, v)
 	default:
+		file, reachable := reach(p.Held.PID, v)
+		if !reachable {
+			rec.Kind = InObject
+			rec.Object, why = objects.fromMapping(p, v)
+			break
+		}
 		rec.Kind, rec.Path = File, v.Path
-		rec.Write = v.Flags.Has("mw")
-		rec.File, why = identify(p.Held.PID, v)
+		rec.File = objects.identify(file, v.Shared)
 	}
 	return rec, why
 }
@@ -107,6 +109,8 @@ func unsupported(v *procfs.VMA) string {
 		return fmt.Sprintf("protection key %d", v.ProtectionKey)
 	case strings.HasPrefix(v.Path, "/SYSV"):
 		return "System V shared memory"
+	case v.Path == "/secretmem":
+		return "memfd_secret: the kernel hides its memory from everyone but its owner"
 	case v.Path == "/[aio]":
 		return "a ring of asynchronous I/O (io_setup)"
 	case v.Ino != 0 && !filepath.IsAbs(v.Path):
@@ -179,13 +183,13 @@ func (c *pageCollector) add(start, end, categories uint64) error {
 	}
 	for i := c.next; i < len(vmas) && uint64(vmas[i].Start) < end; i++ {
 		v := &vmas[i]
-		if v.Shared || v.has("dp") {
-			continue // droppable memory may be found empty at any time (man 2 mmap)
-		}
 		r := memimg.Range{Start: max(start, uint64(v.Start)), End: min(end, uint64(v.End))}
 		if categories&procfs.PageIsGuard != 0 {
 			c.space.Guards = append(c.space.Guards, Range{task.Addr(r.Start), task.Addr(r.End)})
 			continue
+		}
+		if v.Shared || v.has("dp") {
+			continue // droppable memory may be found empty at any time (man 2 mmap)
 		}
 		if n := len(c.ranges); n > 0 && c.ranges[n-1].End == r.Start {
 			c.ranges[n-1].End = r.End

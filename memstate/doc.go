@@ -36,7 +36,7 @@ type VMAKind uint8
 const (
 	Anonymous VMAKind = 1 // private memory without a file
 	File      VMAKind = 2 // a file, by path
-	Shared    VMAKind = 3 // an Object of the image
+	InObject  VMAKind = 3 // an Object of the image
 )
 
 // VMA is the record of one mapping.
@@ -52,7 +52,7 @@ type VMA struct {
 	Flags  []string  `cbor:"9,keyasint,omitempty" json:"flags,omitempty"`      // VmFlags that a restart sets again
 	Name   string    `cbor:"10,keyasint,omitempty" json:"name,omitempty"`      // PR_SET_VMA_ANON_NAME
 	File   *FileID   `cbor:"11,keyasint,omitempty" json:"file,omitempty"`      // of a private file mapping
-	Write  bool      `cbor:"12,keyasint,omitempty" json:"may_write,omitempty"` // shared file: opened for writing
+	Write  bool      `cbor:"12,keyasint,omitempty" json:"may_write,omitempty"` // shared: may be written to
 }
 
 // Len is the size in bytes.

@@ -3,50 +3,110 @@ package memstate
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"os"
+	"time"
 
+	"github.com/zeebo/xxh3"
 	"golang.org/x/sys/unix"
 
 	"supervise/internal/procfs"
 	"supervise/internal/task"
 )
 
-// FileID tells whether a mapped file is still the one that was mapped. A file
-// that is mapped shared is meant to change, but must not be shorter: it has
-// no MTime.
+// FileID tells whether a mapped file is still the one that was mapped. Of a
+// file that is mapped shared, and so is meant to change, there is the size
+// only, below which it must not have shrunk.
 type FileID struct {
-	Size  int64 `cbor:"1,keyasint" json:"size"`
-	MTime int64 `cbor:"2,keyasint,omitempty" json:"mtime_ns,omitempty"`
+	Size    int64  `cbor:"1,keyasint" json:"size"`
+	MTime   int64  `cbor:"2,keyasint,omitempty" json:"mtime_ns,omitempty"` // of a file without build id
+	BuildID string `cbor:"3,keyasint,omitempty" json:"build_id,omitempty"` // of a program or library
+	Sum     uint64 `cbor:"4,keyasint,omitempty" json:"xxh3,omitempty"`     // of a small file without build id
+}
+
+// maxSummed is how large a file may be whose content is summed while the tree
+// stands still: a few milliseconds.
+const maxSummed = 16 << 20
+
+func (id *FileID) String() string {
+	switch {
+	case id.BuildID != "":
+		return fmt.Sprintf("size %d, build id %s", id.Size, id.BuildID)
+	case id.MTime != 0:
+		return fmt.Sprintf("size %d, modified %s", id.Size, time.Unix(0, id.MTime).UTC().Format(time.RFC3339Nano))
+	}
+	return fmt.Sprintf("size %d", id.Size)
+}
+
+// readFileID takes the identity of a file that is mapped private. A file that
+// cannot be read, as some programs, has no build id and no sum.
+func readFileID(path string, st *unix.Stat_t) FileID {
+	id := FileID{Size: st.Size}
+	f, err := os.Open(path)
+	if err != nil {
+		id.MTime = st.Mtim.Nano()
+		return id
+	}
+	defer f.Close()
+	if id.BuildID = buildID(f); id.BuildID != "" {
+		return id
+	}
+	id.MTime = st.Mtim.Nano()
+	if st.Size <= maxSummed {
+		sum := xxh3.New()
+		if _, err := io.Copy(sum, f); err == nil {
+			id.Sum = sum.Sum64()
+		}
+	}
+	return id
+}
+
+// same tells whether now is the file that id was taken of. The time of a copy
+// may be another.
+func (id *FileID) same(now *FileID) bool {
+	if id.Size != now.Size || id.BuildID != now.BuildID {
+		return false
+	}
+	return id.BuildID != "" || id.MTime == now.MTime || id.Sum != 0 && id.Sum == now.Sum
 }
 
 // ErrChanged says that a mapped file is not what it was.
 var ErrChanged = errors.New("has changed since the snapshot")
 
-func fileID(st *unix.Stat_t) FileID {
-	return FileID{Size: st.Size, MTime: st.Mtim.Nano()}
+// reached is a file that the path of a mapping leads to.
+type reached struct {
+	path string // as we see it
+	stat unix.Stat_t
 }
 
-// identify checks that the mapped file is still reached by its path, and
-// takes its identity.
-func identify(pid task.PID, v *procfs.VMA) (id *FileID, why string) {
-	if v.Deleted {
-		return nil, "its file has been deleted"
+// reach looks whether the mapped file is still the one at its path.
+func reach(pid task.PID, v *procfs.VMA) (reached, bool) {
+	f := reached{path: fmt.Sprintf("/proc/%d/root%s", pid, v.Path)}
+	if v.Deleted || unix.Stat(f.path, &f.stat) != nil {
+		return f, false
 	}
-	var st unix.Stat_t
-	if err := unix.Stat(fmt.Sprintf("/proc/%d/root%s", pid, v.Path), &st); err != nil {
-		return nil, "its file cannot be reached by its path: " + err.Error()
+	return f, f.stat.Ino == v.Ino
+}
+
+// identify takes the identity of a file that is mapped. Each file is read once.
+func (o *Objects) identify(f reached, shared bool) *FileID {
+	if f.stat.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil // a device such as /dev/zero has no content to change
 	}
-	if st.Ino != v.Ino {
-		return nil, "its file has been replaced by another of the same name"
+	if shared {
+		return &FileID{Size: f.stat.Size}
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil, "" // a device such as /dev/zero has no content to change
+	key := inode{f.stat.Dev, f.stat.Ino}
+	id, known := o.ids[key]
+	if !known {
+		if o.ids == nil {
+			o.ids = map[inode]FileID{}
+		}
+		id = readFileID(f.path, &f.stat)
+		o.ids[key] = id
 	}
-	f := fileID(&st)
-	if v.Shared {
-		f.MTime = 0
-	}
-	return &f, ""
+	return &id
 }
 
 // Check compares the file at path with what was mapped.
@@ -55,13 +115,18 @@ func (id *FileID) Check(path string) error {
 	if err := unix.Stat(path, &st); err != nil {
 		return fmt.Errorf("mapped file: %w", &fs.PathError{Op: "stat", Path: path, Err: err})
 	}
-	now := fileID(&st)
-	if id.MTime == 0 && now.Size < id.Size {
-		return fmt.Errorf("mapped file %s %w: size %d, was %d", path, ErrChanged, now.Size, id.Size)
+	now := FileID{Size: st.Size, MTime: st.Mtim.Nano()}
+	if id.MTime == 0 && id.BuildID == "" { // mapped shared
+		if now.Size < id.Size {
+			return fmt.Errorf("mapped file %s %w: size %d, was %d", path, ErrChanged, now.Size, id.Size)
+		}
+		return nil
 	}
-	if id.MTime != 0 && now != *id {
-		return fmt.Errorf("mapped file %s %w: size %d, modified %d; was size %d, modified %d",
-			path, ErrChanged, now.Size, now.MTime, id.Size, id.MTime)
+	if !id.same(&now) {
+		now = readFileID(path, &st)
+	}
+	if !id.same(&now) {
+		return fmt.Errorf("mapped file %s %w: %v; was %v", path, ErrChanged, &now, id)
 	}
 	return nil
 }
@@ -90,7 +155,9 @@ func (c *FileCheck) Add(s *Space) {
 			c.file(v.Path, FileID{}) // a device: it need only be there
 		}
 	}
-	c.file(s.MM.Exe, s.MM.ExeID)
+	if s.MM.ExeObject == 0 {
+		c.file(s.MM.Exe, s.MM.ExeID)
+	}
 }
 
 func (c *FileCheck) file(path string, id FileID) {

@@ -1,6 +1,7 @@
 package memstate
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"os"
@@ -121,7 +122,7 @@ func TestFileCheck(t *testing.T) {
 	if err := unix.Stat(path, &st); err != nil {
 		t.Fatal(err)
 	}
-	id := fileID(&st)
+	id := readFileID(path, &st)
 	space := &Space{VMAs: []VMA{{Kind: File, Path: path, File: &id}}, MM: MM{Exe: path, ExeID: id}}
 	check := func() error {
 		var c FileCheck
@@ -134,8 +135,14 @@ func TestFileCheck(t *testing.T) {
 	if err := os.Chtimes(path, time.Time{}, time.Unix(1, 0)); err != nil {
 		t.Fatal(err)
 	}
+	if err := check(); err != nil {
+		t.Errorf("other time, same content: %v", err)
+	}
+	if err := os.WriteFile(path, []byte("two"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if err := check(); !errors.Is(err, ErrChanged) {
-		t.Errorf("other time: %v", err)
+		t.Errorf("other content: %v", err)
 	}
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
@@ -164,16 +171,67 @@ func TestSurveyRefusesByName(t *testing.T) {
 		{Start: 0x1000, End: 0x2000, Flags: procfs.VMRead},
 		{Start: 0x2000, End: 0x3000, Ino: 1, Path: "/dev/dri/card0", Flags: procfs.VMPFNMap},
 		{Start: 0x3000, End: 0x4000, Ino: 1, Path: "/SYSV00000000", Deleted: true, Shared: true},
-		{Start: 0x4000, End: 0x5000, Ino: 1, Path: "/gone", Deleted: true},
+		{Start: 0x4000, End: 0x5000, Ino: 1, Path: "/secretmem", Deleted: true, Shared: true},
 		{Start: 0x5000, End: 0x6000, UnknownFlags: []string{"zz"}},
 		{Start: 0x6000, End: 0x7000, Ino: 1, Path: "anon_inode:[io_uring]", Shared: true},
 	}}
-	s, err := Survey(p, 1, &Objects{}, &refused)
+	s, err := Survey(p, 1, &Objects{NewSpace: func() uint32 { return 1 }}, &refused)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var list *refuse.Error
 	if !errors.As(refused.Err(), &list) || len(list.Objects) != 5 || len(s.VMAs) != 1 {
 		t.Errorf("%d mappings, %v", len(s.VMAs), refused.Err())
+	}
+}
+
+func TestBuildID(t *testing.T) {
+	note := func(owner string, kind uint32, desc []byte) []byte {
+		b := binary.LittleEndian.AppendUint32(nil, uint32(len(owner)))
+		b = binary.LittleEndian.AppendUint32(b, uint32(len(desc)))
+		b = binary.LittleEndian.AppendUint32(b, kind)
+		for _, part := range []string{owner, string(desc)} {
+			b = append(b, part...)
+			for len(b)%4 != 0 {
+				b = append(b, 0)
+			}
+		}
+		return b
+	}
+	other := note("GNU\x00", 1, []byte("abi tag"))
+	for _, c := range []struct {
+		notes []byte
+		want  string
+	}{
+		{append(other, note("GNU\x00", 3, []byte("id"))...), "id"},
+		{note("Go\x00\x00", 4, []byte("goid")), "goid"},
+		{other, ""},
+		{note("GNU\x00", 3, []byte("id"))[:13], ""},
+		{bytes.Repeat([]byte{0xff}, 40), ""},
+		{nil, ""},
+	} {
+		if got := findBuildID(c.notes, 4, binary.LittleEndian); string(got) != c.want {
+			t.Errorf("%q: %q", c.notes, got)
+		}
+	}
+	f, err := os.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if buildID(f) == "" {
+		t.Error("this program has no build id")
+	}
+}
+
+func TestViewWithout(t *testing.T) {
+	v := view{start: 0x1000, end: 0x6000, offset: 0x10000, private: true}
+	got := v.without([]memimg.Range{{Start: 0, End: 0x2000}, {Start: 0x3000, End: 0x4000}, {Start: 0x7000, End: 0x8000}})
+	want := []view{
+		{start: 0x2000, end: 0x3000, offset: 0x11000, private: true},
+		{start: 0x4000, end: 0x6000, offset: 0x13000, private: true},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%v", got)
 	}
 }

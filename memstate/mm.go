@@ -3,7 +3,6 @@ package memstate
 import (
 	"encoding/binary"
 	"fmt"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -28,10 +27,11 @@ type MM struct {
 	Auxv       []byte    `cbor:"12,keyasint" json:"auxv"`
 	Exe        string    `cbor:"13,keyasint" json:"exe"`
 	ExeID      FileID    `cbor:"14,keyasint" json:"exe_id"`
+	ExeObject  uint32    `cbor:"15,keyasint,omitempty" json:"exe_object,omitempty"` // deleted or replaced: its content
 }
 
 // CaptureMM reads the notes on the address space of a held and infected process.
-func CaptureMM(p *task.Process, stat procfs.Stat) (MM, error) {
+func CaptureMM(p *task.Process, stat procfs.Stat, objects *Objects) (MM, error) {
 	m := MM{
 		StartCode: task.Addr(stat.StartCode), EndCode: task.Addr(stat.EndCode),
 		StartData: task.Addr(stat.StartData), EndData: task.Addr(stat.EndData),
@@ -50,25 +50,15 @@ func CaptureMM(p *task.Process, stat procfs.Stat) (MM, error) {
 	if m.Exe, err = procfs.Exe(int(p.PID)); err != nil {
 		return m, err
 	}
-	var st unix.Stat_t
-	if err := unix.Stat(fmt.Sprintf("/proc/%d/exe", p.PID), &st); err != nil {
+	if m.ExeObject, err = objects.Program(p.PID); err != nil || m.ExeObject != 0 {
+		return m, err
+	}
+	exe := reached{path: fmt.Sprintf("/proc/%d/exe", p.PID)}
+	if err := unix.Stat(exe.path, &exe.stat); err != nil {
 		return m, fmt.Errorf("exe of pid %d: %w", p.PID, err)
 	}
-	m.ExeID = fileID(&st)
+	m.ExeID = *objects.identify(exe, false)
 	return m, nil
-}
-
-// ExeProblem says why the program's file could not be found again at a
-// restart, or nothing.
-func ExeProblem(pid task.PID) string {
-	exe, err := procfs.Exe(int(pid))
-	if err != nil {
-		return err.Error()
-	}
-	if strings.HasSuffix(exe, " (deleted)") {
-		return "its program has been deleted or replaced"
-	}
-	return ""
 }
 
 // mmMapSize is sizeof(struct prctl_mm_map).
@@ -76,15 +66,23 @@ const mmMapSize = 104
 
 // Restore sets the notes again. The mappings must be in place, and none of
 // the old program left, or the kernel refuses the exe link with EBUSY.
-func (m *MM) Restore(p *task.Process) error {
-	fd, err := p.Call(unix.SYS_OPEN, m.Exe, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("exe %s: %w", m.Exe, err)
+func (m *MM) Restore(p *task.Process, objects *ObjectRestorer) error {
+	fd := int64(objects.FD(m.ExeObject))
+	if m.ExeObject == 0 {
+		var err error
+		if fd, err = p.Call(unix.SYS_OPEN, m.Exe, unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+			return fmt.Errorf("exe %s: %w", m.Exe, err)
+		}
 	}
 	var b task.Batch
 	b.Add(unix.SYS_PRCTL, unix.PR_SET_MM, unix.PR_SET_MM_MAP, m.encode(int(fd)), mmMapSize, 0)
-	b.Add(unix.SYS_CLOSE, fd)
-	return p.Run(&b)
+	if m.ExeObject == 0 {
+		b.Add(unix.SYS_CLOSE, fd)
+	}
+	if err := p.Run(&b); err != nil {
+		return fmt.Errorf("exe %s: %w", m.Exe, err)
+	}
+	return nil
 }
 
 func (m *MM) encode(exe int) task.Struct {

@@ -35,6 +35,8 @@ type Object struct {
 	Mode  uint32     `cbor:"7,keyasint,omitempty" json:"mode,omitempty"`
 
 	NoReserve bool `cbor:"8,keyasint,omitempty" json:"noreserve,omitempty"` // MAP_NORESERVE, of shared anonymous memory
+	Exec      bool `cbor:"9,keyasint,omitempty" json:"exec,omitempty"`      // mapped to be run
+	Program   bool `cbor:"10,keyasint,omitempty" json:"program,omitempty"`  // /proc/PID/exe of a process
 }
 
 // Objects gathers the memory objects of a tree during a snapshot.
@@ -43,6 +45,7 @@ type Objects struct {
 
 	list  []*liveObject
 	byIno map[inode]*liveObject
+	ids   map[inode]FileID
 }
 
 type inode struct{ dev, ino uint64 }
@@ -51,24 +54,10 @@ type inode struct{ dev, ino uint64 }
 // or the mappings that show parts of it.
 type liveObject struct {
 	Object
-	file     *os.File
-	mappings []mapping
-	swapped  bool
-}
-
-// mapping is one view of an object.
-type mapping struct {
-	held       *task.Process
-	start, end uint64
-	offset     uint64
-}
-
-// isObject tells whether a file mapping has no path that leads to the file.
-func isObject(v *procfs.VMA) bool {
-	if !v.Deleted {
-		return false
-	}
-	return v.Shared && v.Path == "/dev/zero" || strings.HasPrefix(v.Path, "/memfd:")
+	file    *os.File
+	names   uint64 // links that the file still has
+	views   []view
+	swapped bool
 }
 
 func (o *Objects) get(key inode) (obj *liveObject, fresh bool) {
@@ -107,24 +96,82 @@ func (o *Objects) Object(pid task.PID, fd int, st *unix.Stat_t, link string) (ui
 
 // fromMapping registers the object behind a mapping. Descriptors have been
 // looked at before: an object that no descriptor leads to is reached through
-// its mappings.
+// its mappings, or, with privilege, through the link that the kernel has for
+// each (man 5 proc, /proc/PID/map_files).
 func (o *Objects) fromMapping(p Process, v *procfs.VMA) (id uint32, why string) {
-	dev := unix.Mkdev(v.DevMajor, v.DevMinor)
-	obj, _ := o.get(inode{dev, v.Ino})
-	obj.mappings = append(obj.mappings, mapping{p.Held, v.Start, v.End, v.Offset})
+	obj, fresh := o.get(inode{unix.Mkdev(v.DevMajor, v.DevMinor), v.Ino})
+	if fresh {
+		obj.name(v)
+		obj.openMapped(p.Held.PID, v)
+	}
+	if obj.names > 0 && v.Shared {
+		return 0, "its file cannot be reached by its path, but has another name"
+	}
+	obj.Exec = obj.Exec || v.Exec
 	obj.swapped = obj.swapped || v.Swap > 0
-	if obj.file != nil {
-		return obj.ID, ""
-	}
-	obj.Kind, obj.NoReserve = SharedAnonymous, v.Flags.Has("nr")
-	if name, ok := strings.CutPrefix(v.Path, "/memfd:"); ok {
-		if !v.Shared {
-			return 0, "a private mapping of a memfd that no descriptor leads to"
+	if obj.file == nil {
+		if err := obj.addView(p.Held, v); err != nil {
+			return 0, err.Error()
 		}
-		obj.Kind, obj.Name, obj.Mode = Memfd, name, 0o777
 	}
-	obj.Size = max(obj.Size, int64(v.Offset+v.Len()))
 	return obj.ID, ""
+}
+
+// name says what the object is by what the kernel calls its mapping.
+func (obj *liveObject) name(v *procfs.VMA) {
+	memfd, isMemfd := strings.CutPrefix(v.Path, "/memfd:")
+	switch {
+	case isMemfd:
+		obj.Kind, obj.Name, obj.Mode = Memfd, memfd, 0o777
+	case v.Path == "/dev/zero":
+		obj.Kind, obj.Name, obj.NoReserve = SharedAnonymous, v.Path, v.Flags.Has("nr")
+	default:
+		obj.Kind, obj.Name, obj.Mode = UnlinkedFile, v.Path, 0o600
+	}
+}
+
+// openMapped opens the object through its mapping, which takes privilege.
+func (obj *liveObject) openMapped(pid task.PID, v *procfs.VMA) {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/map_files/%x-%x", pid, v.Start, v.End))
+	if err != nil {
+		return
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil || st.Ino != v.Ino {
+		f.Close()
+		return
+	}
+	obj.file, obj.names, obj.Size, obj.Mode = f, st.Nlink, st.Size, st.Mode&0o7777
+	if seals, err := unix.FcntlInt(f.Fd(), unix.F_GET_SEALS, 0); err == nil && obj.Kind == Memfd {
+		obj.Seals = seals
+	}
+}
+
+// Program registers the program of a process if its path does not lead to it
+// any more, and returns its id, else 0. The link /proc/PID/exe does.
+func (o *Objects) Program(pid task.PID) (uint32, error) {
+	exe, err := procfs.Exe(int(pid))
+	if err != nil {
+		return 0, err
+	}
+	link := fmt.Sprintf("/proc/%d/exe", pid)
+	var there, now unix.Stat_t
+	if err := unix.Stat(link, &now); err != nil {
+		return 0, err
+	}
+	err = unix.Stat(fmt.Sprintf("/proc/%d/root%s", pid, exe), &there)
+	if err == nil && there.Dev == now.Dev && there.Ino == now.Ino {
+		return 0, nil
+	}
+	obj, fresh := o.get(inode{now.Dev, now.Ino})
+	obj.Program = true
+	if !fresh && obj.file != nil {
+		return obj.ID, nil
+	}
+	path, _ := procfs.CutDeleted(exe)
+	obj.Kind, obj.Name, obj.Size, obj.Mode = UnlinkedFile, path, now.Size, now.Mode&0o7777
+	obj.file, err = os.Open(link)
+	return obj.ID, err
 }
 
 // Records gives the records of all objects.

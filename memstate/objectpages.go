@@ -18,8 +18,8 @@ func (obj *liveObject) ranges() ([]memimg.Range, error) {
 		return dataRanges(int(obj.file.Fd()), obj.Size)
 	}
 	var found []memimg.Range
-	for _, m := range obj.mappings {
-		rs, err := m.resident(obj.swapped)
+	for _, v := range obj.views {
+		rs, err := v.ranges(obj)
 		if err != nil {
 			return nil, err
 		}
@@ -52,31 +52,6 @@ func dataRanges(fd int, size int64) ([]memimg.Range, error) {
 
 func pageDown(n uint64) uint64 { return n &^ (task.PageSize - 1) }
 func pageUp(n uint64) uint64   { return pageDown(n + task.PageSize - 1) }
-
-// resident asks the process which pages of a mapping exist in the object,
-// mapped here or not (man 2 mincore). Pages out on swap do not count as
-// resident, so with any there everything is read.
-func (m mapping) resident(swapped bool) ([]memimg.Range, error) {
-	if swapped {
-		return []memimg.Range{{Start: m.offset, End: m.offset + m.end - m.start}}, nil
-	}
-	const step = 32 << 10 // pages in one call: a byte each
-	var ranges []memimg.Range
-	for at := m.start; at < m.end; at += step * task.PageSize {
-		n := min(m.end-at, step*task.PageSize)
-		vec := make([]byte, n/task.PageSize)
-		if _, err := m.held.Call(unix.SYS_MINCORE, at, n, vec); err != nil {
-			return nil, err
-		}
-		for i, in := range vec {
-			if in&1 != 0 {
-				off := m.offset + at - m.start + uint64(i)*task.PageSize
-				ranges = appendRange(ranges, memimg.Range{Start: off, End: off + task.PageSize})
-			}
-		}
-	}
-	return ranges, nil
-}
 
 // appendRange appends r, joined with the last range where they touch.
 func appendRange(ranges []memimg.Range, r memimg.Range) []memimg.Range {
@@ -111,7 +86,7 @@ func (obj *liveObject) ReadPages(dst []byte, ranges []memimg.Range) error {
 		if obj.file != nil {
 			err = obj.readFile(dst[:r.Len()], r)
 		} else {
-			err = obj.readMapped(dst[:r.Len()], r)
+			err = obj.readViews(dst[:r.Len()], r)
 		}
 		if err != nil {
 			return err
@@ -129,30 +104,4 @@ func (obj *liveObject) readFile(dst []byte, r memimg.Range) error {
 	}
 	clear(dst[n:])
 	return err
-}
-
-// readMapped reads through whichever mappings show the range.
-func (obj *liveObject) readMapped(dst []byte, r memimg.Range) error {
-	for r.Start < r.End {
-		m, ok := obj.showing(r.Start)
-		if !ok {
-			return fmt.Errorf("no mapping shows offset %#x", r.Start)
-		}
-		at := m.start + r.Start - m.offset
-		n := min(r.Len(), m.end-at)
-		if err := Source(m.held.PID).ReadPages(dst[:n], []memimg.Range{{Start: at, End: at + n}}); err != nil {
-			return err
-		}
-		dst, r.Start = dst[n:], r.Start+n
-	}
-	return nil
-}
-
-func (obj *liveObject) showing(off uint64) (mapping, bool) {
-	for _, m := range obj.mappings {
-		if off >= m.offset && off < m.offset+m.end-m.start {
-			return m, true
-		}
-	}
-	return mapping{}, false
 }

@@ -41,6 +41,12 @@ func NewObjectRestorer(objects []Object, base task.Addr) *ObjectRestorer {
 // FD is the number under which the builder and its descendants have an object.
 func (r *ObjectRestorer) FD(id uint32) int { return r.fds[id] }
 
+// anonymous tells whether an object is a master mapping.
+func (r *ObjectRestorer) anonymous(id uint32) bool {
+	_, is := r.masters[id]
+	return is
+}
+
 // Create makes the objects, empty. reserve hands out descriptor numbers.
 func (r *ObjectRestorer) Create(builder *task.Process, reserve func() int) error {
 	for i := range r.objects {
@@ -82,14 +88,21 @@ func (r *ObjectRestorer) createFile(builder *task.Process, o *Object, number int
 
 func (o *Object) open(builder *task.Process) (int64, error) {
 	if o.Kind == Memfd {
-		return builder.Call(unix.SYS_MEMFD_CREATE, o.Name, unix.MFD_ALLOW_SEALING|unix.MFD_CLOEXEC)
+		return openMemfd(builder, o.Name)
 	}
 	fd, err := o.openUnlinked(builder, o.Name)
 	if err != nil {
 		// Its directory is gone, or the name is taken again: any place will do.
-		return o.openUnlinked(builder, fmt.Sprintf("/tmp/%s.%d", filepath.Base(o.Name), builder.PID))
+		fd, err = o.openUnlinked(builder, fmt.Sprintf("/tmp/%s.%d", filepath.Base(o.Name), builder.PID))
 	}
-	return fd, nil
+	if err != nil && (o.Exec || o.Program) {
+		return openMemfd(builder, filepath.Base(o.Name))
+	}
+	return fd, err
+}
+
+func openMemfd(builder *task.Process, name string) (int64, error) {
+	return builder.Call(unix.SYS_MEMFD_CREATE, name, unix.MFD_ALLOW_SEALING|unix.MFD_CLOEXEC)
 }
 
 func (o *Object) openUnlinked(builder *task.Process, path string) (int64, error) {
@@ -101,8 +114,29 @@ func (o *Object) openUnlinked(builder *task.Process, path string) (int64, error)
 	if err := fd.Err(); err != nil {
 		return 0, fmt.Errorf("create %s: %w", path, err)
 	}
-	_, err := builder.Call(unix.SYS_UNLINK, path)
-	return fd.Ret, err
+	if _, err := builder.Call(unix.SYS_UNLINK, path); err != nil {
+		return 0, err
+	}
+	if o.Exec || o.Program {
+		return o.mayRun(builder, fd.Ret)
+	}
+	return fd.Ret, nil
+}
+
+// mayRun closes a file that lies where no code may be mapped.
+func (o *Object) mayRun(builder *task.Process, fd int64) (int64, error) {
+	const size, flags, noexec = 120, 80, 8 // struct statfs, its f_flags, ST_NOEXEC (man 2 statfs)
+	buf := make([]byte, size)
+	if _, err := builder.Call(unix.SYS_FSTATFS, fd, buf); err != nil {
+		return 0, err
+	}
+	if buf[flags]&noexec == 0 {
+		return fd, nil
+	}
+	if _, err := builder.Call(unix.SYS_CLOSE, fd); err != nil {
+		return 0, err
+	}
+	return 0, fmt.Errorf("map code: mounted noexec: %w", unix.EACCES)
 }
 
 // Fill fills the objects with their content.
@@ -129,7 +163,36 @@ func (r *ObjectRestorer) Fill(builder *task.Process, im *memimg.Image, progress 
 	if err := im.ReadPages(fills, progress); err != nil {
 		return err
 	}
+	if err := r.closeToWriting(builder); err != nil {
+		return err
+	}
 	return r.seal(builder)
+}
+
+// closeToWriting makes programs what they must be: executable, and with nobody who
+// could write to it, or the kernel refuses the exe link (Linux
+// kernel/fork.c:replace_mm_exe_file, v6.18).
+func (r *ObjectRestorer) closeToWriting(builder *task.Process) error {
+	for i := range r.objects {
+		o := &r.objects[i]
+		if !o.Program {
+			continue
+		}
+		var b task.Batch
+		number := r.fds[o.ID]
+		b.Add(unix.SYS_FCHMOD, number, o.Mode|0o500)
+		fd := b.Add(unix.SYS_OPEN, fmt.Sprintf("/proc/self/fd/%d", number), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err := builder.Run(&b); err != nil {
+			return fmt.Errorf("memory object %s: %w", o.Name, err)
+		}
+		b = task.Batch{}
+		b.Add(unix.SYS_DUP3, fd.Ret, number, unix.O_CLOEXEC)
+		b.Add(unix.SYS_CLOSE, fd.Ret)
+		if err := builder.Run(&b); err != nil {
+			return fmt.Errorf("memory object %s: %w", o.Name, err)
+		}
+	}
+	return nil
 }
 
 // seal adds seals once the content is there (man 2 fcntl, F_ADD_SEALS).
@@ -160,10 +223,10 @@ func (r *ObjectRestorer) Finish(builder *task.Process) error {
 }
 
 // addMap maps a part of an object into a process.
-func (r *ObjectRestorer) addMap(b *task.Batch, v *VMA) {
+func (r *ObjectRestorer) addMap(b *task.Batch, v *VMA, fd int) {
 	master, anonymous := r.masters[v.Object]
 	if !anonymous {
-		v.addMmap(b, r.fds[v.Object], v.Offset)
+		v.addMmap(b, fd, v.Offset)
 		return
 	}
 	b.Add(unix.SYS_MREMAP, master+task.Addr(v.Offset), 0, v.Len(), unix.MREMAP_MAYMOVE|unix.MREMAP_FIXED, v.Start)

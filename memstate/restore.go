@@ -15,7 +15,7 @@ func (s *Space) Map(p *task.Process, objects *ObjectRestorer) error {
 	if err := s.mapVDSO(p); err != nil {
 		return err
 	}
-	files, err := s.openFiles(p)
+	files, err := s.openFiles(p, objects)
 	if err != nil {
 		return err
 	}
@@ -26,9 +26,9 @@ func (s *Space) Map(p *task.Process, objects *ObjectRestorer) error {
 		case Anonymous:
 			v.addMmap(&b, -1, 0)
 		case File:
-			v.addMmap(&b, files[v.openKey()], v.Offset)
-		case Shared:
-			objects.addMap(&b, v)
+			v.addMmap(&b, files[v.openKey(objects)], v.Offset)
+		case InObject:
+			objects.addMap(&b, v, files[v.openKey(objects)])
 		}
 		v.addAdvice(&b)
 	}
@@ -48,7 +48,7 @@ func (s *Space) Fill(p *task.Process) memimg.Fill {
 }
 
 // Finish does what must wait until the pages are in place.
-func (s *Space) Finish(p *task.Process) error {
+func (s *Space) Finish(p *task.Process, objects *ObjectRestorer) error {
 	var b task.Batch
 	for _, g := range s.Guards {
 		b.Add(unix.SYS_MADVISE, g.Start, g.End-g.Start, madvGuardInstall)
@@ -61,7 +61,7 @@ func (s *Space) Finish(p *task.Process) error {
 	if err := p.Run(&b); err != nil {
 		return fmt.Errorf("lock memory: %w", err)
 	}
-	return s.MM.Restore(p)
+	return s.MM.Restore(p, objects)
 }
 
 // openKey tells apart descriptors that mappings need.
@@ -71,23 +71,30 @@ type openKey struct {
 }
 
 // openKey: a shared mapping of a file that may be written to needs a
-// descriptor open for writing, even while it is read-only (man 2 mmap, EACCES).
-func (v *VMA) openKey() openKey { return openKey{v.Path, v.Shared && v.Write} }
+// descriptor open for writing, even while it is read-only, and one that may
+// not needs a descriptor that is not (man 2 mmap, EACCES).
+func (v *VMA) openKey(objects *ObjectRestorer) openKey {
+	path := v.Path
+	if v.Kind == InObject {
+		path = fmt.Sprintf("/proc/self/fd/%d", objects.FD(v.Object))
+	}
+	return openKey{path, v.Shared && v.Write}
+}
 
-func (s *Space) openFiles(p *task.Process) (map[openKey]int, error) {
+func (s *Space) openFiles(p *task.Process, objects *ObjectRestorer) (map[openKey]int, error) {
 	var b task.Batch
 	calls := map[openKey]*task.Call{}
 	for i := range s.VMAs {
 		v := &s.VMAs[i]
-		key := v.openKey()
-		if v.Kind != File || calls[key] != nil {
+		key := v.openKey(objects)
+		if v.Kind == Anonymous || v.Kind == InObject && objects.anonymous(v.Object) || calls[key] != nil {
 			continue
 		}
 		mode := unix.O_RDONLY
 		if key.write {
 			mode = unix.O_RDWR
 		}
-		calls[key] = b.Add(unix.SYS_OPEN, v.Path, mode|unix.O_CLOEXEC, 0).Optional()
+		calls[key] = b.Add(unix.SYS_OPEN, key.path, mode|unix.O_CLOEXEC, 0).Optional()
 	}
 	if err := p.Run(&b); err != nil {
 		return nil, err

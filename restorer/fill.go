@@ -35,7 +35,7 @@ func (r *restart) fill() error {
 		return err
 	}
 	for i, p := range r.procs {
-		if err := r.tree.Processes[i].Mem.Finish(p); err != nil {
+		if err := r.tree.Processes[i].Mem.Finish(p, r.objects); err != nil {
 			return fmt.Errorf("process %d: %w", p.ID, err)
 		}
 		if err := r.files.Link(i, p); err != nil {

@@ -22,6 +22,7 @@ import (
 // Options say what to restart and how.
 type Options struct {
 	Image    string
+	Force    bool                    // though files that the tree maps are not as they were
 	Detach   bool                    // the tree gets a session of its own and outlives us
 	Hook     plugins.Hook            // may be nil
 	Progress func(done, total int64) // bytes of memory filled; may be nil

@@ -19,6 +19,7 @@ import (
 // RestartOptions say what to bring back.
 type RestartOptions struct {
 	Image    string
+	Force    bool // though programs or libraries were replaced
 	Detach   bool
 	Dir      string // of jobs
 	FixedDir bool   // record the job in Dir even if the image lies in another directory of jobs
@@ -48,6 +49,7 @@ func Restart(o RestartOptions) (*Restarted, error) {
 	}
 	tree, err := restorer.Restart(restorer.Options{
 		Image:    o.Image,
+		Force:    o.Force,
 		Detach:   o.Detach,
 		Hook:     o.Hook,
 		Progress: o.Progress,

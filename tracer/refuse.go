@@ -12,7 +12,6 @@ import (
 	"supervise/internal/procfs"
 	"supervise/internal/refuse"
 	"supervise/internal/task"
-	"supervise/memstate"
 )
 
 // refusals are the properties of a process that cannot be captured. Each
@@ -26,7 +25,6 @@ var refusals = []struct {
 	{"32-bit program", refuse32Bit, ""},
 	{"namespaces", refuseNamespaces, "run supervise inside the container"},
 	{"scheduling policy", refusePolicy, "start the program with the normal policy"},
-	{"program file", func(p *process) string { return memstate.ExeProblem(p.held.PID) }, "restart the program from its new file first"},
 	{"AMX tiles", refuseTiles, "take the snapshot when no matrix multiplication is going on"},
 	{"shadow stack", refuseShadowStack, "set GLIBC_TUNABLES=glibc.cpu.hwcaps=-SHSTK"},
 	{"working directory", refuseCwd, "let the program change to a directory that exists"},

@@ -130,6 +130,9 @@ func (s *snapshot) surveyOnce() error {
 		return err
 	}
 	for _, p := range s.procs {
+		if _, err := s.objects.Program(p.held.PID); err != nil {
+			s.refuse(p, "program file", err.Error(), "restart the program from its new file first")
+		}
 		mem := memstate.Process{Held: p.held, Comm: p.facts.Stat.Comm, VMAs: p.vmas}
 		space, err := memstate.Survey(mem, s.newSpace(), &s.objects, &s.refused)
 		if err != nil {
@@ -139,6 +142,7 @@ func (s *snapshot) surveyOnce() error {
 		if p.pages, err = p.space.Private(p.held.PID); err != nil {
 			return fmt.Errorf("find pages of pid %d: %w", p.held.PID, err)
 		}
+		s.objects.Hide(p.held, p.pages)
 	}
 	return s.refused.Err()
 }
@@ -166,7 +170,7 @@ func (s *snapshot) capture() error {
 			return err
 		}
 		rec.Creds = taskstate.CredsOf(&p.facts.Status)
-		if rec.Mem.MM, err = memstate.CaptureMM(p.held, p.facts.Stat); err != nil {
+		if rec.Mem.MM, err = memstate.CaptureMM(p.held, p.facts.Stat, &s.objects); err != nil {
 			return err
 		}
 		s.rec.Processes = append(s.rec.Processes, rec)

@@ -115,7 +115,7 @@ func describeMapping(v *memstate.VMA) string {
 	switch {
 	case v.Path != "":
 		s += fmt.Sprintf(" %s at %#x", v.Path, v.Offset)
-	case v.Kind == memstate.Shared:
+	case v.Kind == memstate.InObject:
 		s += fmt.Sprintf(" shared object %d at %#x", v.Object, v.Offset)
 	case v.Name != "":
 		s += " [anon:" + v.Name + "]"

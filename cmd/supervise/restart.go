@@ -13,6 +13,7 @@ import (
 type restartCmd struct {
 	Image   string `arg:"" help:"Directory of the snapshot." type:"path"`
 	Detach  bool   `help:"Return as soon as every process runs, and leave the tree to itself."`
+	Force   bool   `help:"Even if programs, libraries or other files that it maps have been replaced since the snapshot."`
 	PidFile string `help:"Write the host pid of the tree's root here, last of all." placeholder:"FILE" type:"path"`
 	Dir     string `help:"Directory of jobs to record it in. Default: the one the snapshot lies in, else as for run." placeholder:"D"`
 	JSON    bool   `name:"json" help:"With --detach: print facts about the tree as JSON."`
@@ -73,6 +74,7 @@ func (c *restartCmd) restart(out *output) (*supervisor.Restarted, error) {
 	defer bar.end()
 	return supervisor.Restart(supervisor.RestartOptions{
 		Image:    c.Image,
+		Force:    c.Force,
 		Detach:   c.Detach,
 		Dir:      dir,
 		FixedDir: c.Dir != "",
