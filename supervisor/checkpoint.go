@@ -1,12 +1,11 @@
 package supervisor
 
 import (
+	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"supervise/memimg"
@@ -25,27 +24,58 @@ type CheckpointOptions struct {
 }
 
 // Checkpoint takes one snapshot and tells where it is. On error there is none,
-// and no directory is left behind.
-func Checkpoint(o CheckpointOptions) (image string, result *tracer.Result, err error) {
+// and no directory is left behind. It waits until no other snapshot of the job
+// is being taken; the error is ErrBusy when ctx is done before.
+func Checkpoint(ctx context.Context, o CheckpointOptions) (image string, result *tracer.Result, err error) {
+	lock, err := o.lock(ctx)
+	if err != nil {
+		return "", nil, err
+	}
+	defer lock.Close()
+	image, result, err = checkpoint(o)
+	if err != nil && o.Image == "" {
+		_ = os.Remove(o.Target.Dir) // fails when there is something in it
+	}
+	return image, result, err
+}
+
+// lock takes the job's lock. For an image elsewhere, the job's directory is not
+// made: what has none has no supervisor that takes snapshots, too.
+func (o *CheckpointOptions) lock(ctx context.Context) (*os.File, error) {
+	if o.Image == "" {
+		return lockJob(ctx, o.Target.Dir)
+	}
+	lock, err := lockThere(ctx, o.Target.Dir)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return nil, nil // closing no file is no harm
+	}
+	return lock, err
+}
+
+// checkpoint is Checkpoint with the job's lock held.
+func checkpoint(o CheckpointOptions) (image string, result *tracer.Result, err error) {
+	// Meanwhile the tree may have got orphans.
+	target, err := o.Target.again()
+	if err != nil {
+		return "", nil, err
+	}
 	image = o.Image
 	if image == "" {
-		if image, err = newImageDir(o.Target.Dir); err != nil {
+		if image, err = newImageDir(target.Dir); err != nil {
 			return "", nil, err
 		}
 	}
 	result, err = tracer.Checkpoint(tracer.Options{
-		Roots:    o.Target.Roots,
+		Roots:    target.Roots,
 		Image:    image,
-		Name:     o.Target.Name,
+		Name:     target.Name,
 		Program:  o.Program,
 		Stop:     o.Stop,
 		Hook:     o.Hook,
 		Progress: o.Progress,
 	})
 	if err != nil && o.Image == "" {
-		// Both fail when there is something in it; nothing is lost.
-		_ = os.Remove(image)
-		_ = os.Remove(o.Target.Dir)
+		_ = os.Remove(image) // the tracer has removed what it has written
 	}
 	return image, result, err
 }
@@ -53,18 +83,12 @@ func Checkpoint(o CheckpointOptions) (image string, result *tracer.Result, err e
 // newImageDir makes the next numbered directory for a job's image. What killed
 // writers have left there is removed.
 func newImageDir(jobDir string) (string, error) {
-	if err := makeDir(filepath.Dir(jobDir)); err != nil {
-		return "", err
-	}
-	if err := os.Mkdir(jobDir, dirPerm); err != nil && !errors.Is(err, fs.ErrExist) {
-		return "", err
-	}
 	last, err := lastImage(jobDir)
 	if err != nil {
 		return "", err
 	}
 	for n := last + 1; ; n++ {
-		dir := filepath.Join(jobDir, fmt.Sprintf("%04d", n))
+		dir := filepath.Join(jobDir, numberName(n))
 		err := os.Mkdir(dir, dirPerm)
 		if !errors.Is(err, fs.ErrExist) {
 			return dir, err
@@ -80,8 +104,8 @@ func lastImage(jobDir string) (int, error) {
 	}
 	last := 0
 	for _, e := range entries {
-		n, err := strconv.Atoi(e.Name())
-		if err != nil || n < 1 || !e.IsDir() {
+		n := imageNumber(e.Name())
+		if n == 0 || !e.IsDir() {
 			continue
 		}
 		if dir := filepath.Join(jobDir, e.Name()); !removeLeftover(dir) {

@@ -18,20 +18,39 @@ type Target struct {
 	Name  string     // of the job, or made from the command for a tree that is none
 	Dir   string     // of the job, in the directory of jobs
 	Roots []task.PID // the tree's root, then orphans that its supervisor has adopted
+
+	again func() (*Target, error) // looks it up anew
 }
 
 // Root is the root of the tree.
 func (t *Target) Root() task.PID { return t.Roots[0] }
 
 // FindTarget finds the tree that a pid or the name of a job means. dir is the
-// directory of jobs. The error is task.ErrGone for a pid that does not exist,
-// and ErrNoJob for a name.
-func FindTarget(dir, what string) (*Target, error) {
+// directory of jobs. Its images get name, or the name of the job if that is
+// empty. The error is task.ErrGone for a pid that does not exist, and ErrNoJob
+// for a name.
+func FindTarget(dir, what, name string) (*Target, error) {
 	t, err := findTarget(dir, what)
 	if err != nil {
 		return nil, err
 	}
+	if name != "" && name != t.Name {
+		if err := checkFree(dir, name, int(t.Root())); err != nil {
+			return nil, err
+		}
+		t.Name, t.Dir = name, filepath.Join(dir, name)
+	}
+	t.again = func() (*Target, error) { return FindTarget(dir, what, name) }
 	return t, t.checkOutside()
+}
+
+// checkFree refuses the name of a job that runs, unless that has this root.
+func checkFree(dir, name string, root int) error {
+	j, err := FindJob(dir, name)
+	if err == nil && j.Root.PID != root {
+		return &NameError{name, fmt.Sprintf("is taken by pid %d", max(j.Root.PID, j.Supervisor.PID))}
+	}
+	return ignoreDead(err)
 }
 
 func findTarget(dir, what string) (*Target, error) {

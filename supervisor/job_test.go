@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -118,7 +119,7 @@ func TestFindTarget(t *testing.T) {
 	defer func() { sleep.Process.Kill(); sleep.Wait() }()
 	pid := sleep.Process.Pid
 
-	got, err := FindTarget(dir, strconv.Itoa(pid))
+	got, err := FindTarget(dir, strconv.Itoa(pid), "")
 	if err != nil || got.Name != "sleep-"+strconv.Itoa(pid) || len(got.Roots) != 1 || int(got.Root()) != pid {
 		t.Errorf("by pid: %+v, %v", got, err)
 	}
@@ -128,7 +129,7 @@ func TestFindTarget(t *testing.T) {
 	}
 	r.setRoot(pid)
 	for _, what := range []string{"nap", strconv.Itoa(pid)} {
-		got, err := FindTarget(dir, what)
+		got, err := FindTarget(dir, what, "")
 		if err != nil || got.Name != "nap" || int(got.Root()) != pid || got.Dir != filepath.Join(dir, "nap") {
 			t.Errorf("%s: %+v, %v", what, got, err)
 		}
@@ -136,7 +137,7 @@ func TestFindTarget(t *testing.T) {
 	for what, want := range map[string]error{
 		"99999999": task.ErrGone, "no-job": ErrNoJob, strconv.Itoa(os.Getpid()): ErrInside, strconv.Itoa(os.Getppid()): ErrInside,
 	} {
-		if _, err := FindTarget(dir, what); !errors.Is(err, want) {
+		if _, err := FindTarget(dir, what, ""); !errors.Is(err, want) {
 			t.Errorf("%s: %v, want %v", what, err, want)
 		}
 	}
@@ -144,6 +145,11 @@ func TestFindTarget(t *testing.T) {
 
 func TestNewImageDir(t *testing.T) {
 	job := filepath.Join(t.TempDir(), "jobs", "job")
+	lock, err := lockJob(context.Background(), job)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
 	for _, want := range []string{"0001", "0002"} {
 		got, err := newImageDir(job)
 		if err != nil || filepath.Base(got) != want {

@@ -53,7 +53,7 @@ func (c *checkpointCmd) Run(out *output) error {
 	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer cancel()
 	bar := out.newProgress("writing")
-	image, result, err := supervisor.Checkpoint(supervisor.CheckpointOptions{
+	image, result, err := supervisor.Checkpoint(ctx, supervisor.CheckpointOptions{
 		Target:   target,
 		Image:    c.Image,
 		Program:  version(),
@@ -74,28 +74,34 @@ func (c *checkpointCmd) find() (*supervisor.Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return supervisor.FindTarget(dir, c.Target)
+	return supervisor.FindTarget(dir, c.Target, "")
 }
 
 // report tells where the snapshot is and what it holds.
 func (c *checkpointCmd) report(out *output, image string, r *tracer.Result, took time.Duration) error {
-	if abs, err := filepath.Abs(image); err == nil {
-		image = abs
-	}
-	m := &r.Manifest
-	facts := snapshotFacts{
-		Image: image, ID: m.ID, Job: m.Summary.Job, RootPID: m.Summary.RootPID,
-		Processes: m.Summary.Processes, Threads: m.Summary.Threads, PageBytes: m.Summary.PageBytes,
-		Pause: r.Pause, Total: took, Stopped: c.Stop, Phases: m.Phases,
-	}
+	facts := factsOf(image, r, took)
+	facts.Stopped = c.Stop
 	if c.JSON {
 		return out.json(facts)
 	}
-	out.printf("%s\n", image)
+	out.printf("%s\n", facts.Image)
 	out.log.Info().Str("job", facts.Job).Int("pid", facts.RootPID).Int("processes", facts.Processes).
 		Int("threads", facts.Threads).Str("memory", byteCount(facts.PageBytes)).
 		Str("pause", round(facts.Pause).String()).Msg("snapshot taken")
 	return nil
+}
+
+// factsOf gives the facts about a snapshot that was taken.
+func factsOf(image string, r *tracer.Result, took time.Duration) snapshotFacts {
+	if abs, err := filepath.Abs(image); err == nil {
+		image = abs
+	}
+	m := &r.Manifest
+	return snapshotFacts{
+		Image: image, ID: m.ID, Job: m.Summary.Job, RootPID: m.Summary.RootPID,
+		Processes: m.Summary.Processes, Threads: m.Summary.Threads, PageBytes: m.Summary.PageBytes,
+		Pause: r.Pause, Total: took, Phases: m.Phases,
+	}
 }
 
 // round keeps three digits or so of a duration.

@@ -25,6 +25,7 @@ const (
 	exitDamaged     = 4
 	exitHost        = 5
 	exitGone        = 6
+	exitStale       = 7
 	exitOwn         = 125
 	exitCannotRun   = 126
 	exitNotFound    = 127
@@ -42,6 +43,7 @@ var exitCodes = []struct {
 	{exitDamaged, "the image is damaged, unfinished, or no snapshot at all"},
 	{exitHost, "cannot be restarted on this host or by this user; the message says why"},
 	{exitGone, "the tree is gone: no such process or job"},
+	{exitStale, "snapshot: the newest good one is older than --max-age"},
 	{exitOwn, "run and restart: supervise itself failed, in another way than above"},
 	{exitCannotRun, "run: the command cannot be executed"},
 	{exitNotFound, "run: the command was not found"},
@@ -66,6 +68,8 @@ func exitCode(err error) int {
 		start *supervisor.StartError
 		own   *ownError
 		coded *codedError
+		none  *supervisor.NoImageError
+		stale *supervisor.StaleError
 	)
 	switch {
 	case errors.As(err, &coded):
@@ -79,7 +83,7 @@ func exitCode(err error) int {
 	case errors.Is(err, refuse.ErrUnsupported):
 		return exitUnsupported
 	case errors.Is(err, memimg.ErrDamaged), errors.Is(err, memimg.ErrUnfinished),
-		errors.Is(err, treestate.ErrMalformed), isMissingImage(err):
+		errors.Is(err, treestate.ErrMalformed), isMissingImage(err), errors.As(err, &none):
 		return exitDamaged
 	case errors.As(err, &host), errors.Is(err, memimg.ErrNewerFormat):
 		return exitHost
@@ -89,6 +93,8 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.Is(err, task.ErrGone), errors.Is(err, supervisor.ErrNoJob):
 		return exitGone
+	case errors.As(err, &stale):
+		return exitStale
 	}
 	return exitOther
 }
@@ -109,13 +115,13 @@ func (e *codedError) Error() string { return e.msg }
 
 // imageError is a failure to get at an image that a user has named.
 type imageError struct {
-	dir string
-	err error
+	image *supervisor.FoundImage
+	err   error
 }
 
 func (e *imageError) Error() string {
-	if errors.Is(e.err, fs.ErrNotExist) && !errors.Is(e.err, memimg.ErrUnfinished) {
-		return e.dir + ": there is no such image"
+	if errors.Is(e.err, fs.ErrNotExist) && !errors.Is(e.err, memimg.ErrUnfinished) && !errors.Is(e.err, memimg.ErrDamaged) {
+		return e.image.Dir + ": there is no such image"
 	}
 	return e.err.Error()
 }
@@ -135,7 +141,10 @@ func hint(err error) string {
 		name *supervisor.NameError
 	)
 	var start *supervisor.StartError
+	var image *imageError
 	switch {
+	case errors.As(err, &image) && image.image.Older != "" && errors.Is(err, memimg.ErrDamaged):
+		return "the good one before it is " + image.image.Older
 	case errors.As(err, &start):
 		return ""
 	case errors.As(err, &host):

@@ -16,8 +16,8 @@ import (
 )
 
 type inspectCmd struct {
-	Image string `arg:"" help:"Directory of the snapshot." type:"path"`
-	JSON  bool   `name:"json" help:"Print every record, as JSON."`
+	imageArg
+	JSON bool `name:"json" help:"Print every record, as JSON."`
 }
 
 // imageFacts is what inspect --json prints.
@@ -28,16 +28,20 @@ type imageFacts struct {
 }
 
 func (c *inspectCmd) Run(out *output) error {
-	image, err := memimg.Open(c.Image)
+	found, err := c.find(out)
 	if err != nil {
-		return &imageError{c.Image, err}
+		return err
+	}
+	image, err := memimg.Open(found.Dir)
+	if err != nil {
+		return &imageError{found, err}
 	}
 	defer image.Close()
 	tree, err := treestate.Decode(image.Records())
 	if err != nil {
-		return fmt.Errorf("%s: %w", c.Image, err)
+		return fmt.Errorf("%s: %w", found.Dir, err)
 	}
-	facts := imageFacts{Image: c.Image, Manifest: image.Manifest(), Tree: tree}
+	facts := imageFacts{Image: found.Dir, Manifest: image.Manifest(), Tree: tree}
 	if c.JSON {
 		return out.json(facts)
 	}

@@ -17,7 +17,9 @@ type cli struct {
 
 	Run         runCmd        `cmd:"" help:"Start a command and stay as its supervisor."`
 	Checkpoint  checkpointCmd `cmd:"" help:"Take one snapshot of a running tree of processes."`
+	Snapshot    snapshotCmd   `cmd:"" help:"Take a snapshot and remove old ones: for cron and timers."`
 	Restart     restartCmd    `cmd:"" help:"Bring a tree back from its snapshot."`
+	Images      imagesCmd     `cmd:"" help:"List and remove snapshots."`
 	Inspect     inspectCmd    `cmd:"" help:"Show what a snapshot holds."`
 	Verify      verifyCmd     `cmd:"" help:"Check a snapshot for damage."`
 	Check       checkCmd      `cmd:"" help:"Tell what this user can do on this host."`

@@ -11,16 +11,16 @@ import (
 )
 
 type restartCmd struct {
-	Image   string `arg:"" help:"Directory of the snapshot." type:"path"`
+	imageArg
 	Detach  bool   `help:"Return as soon as every process runs, and leave the tree to itself."`
 	Force   bool   `help:"Even if programs, libraries or other files that it maps have been replaced since the snapshot."`
 	PidFile string `help:"Write the host pid of the tree's root here, last of all." placeholder:"FILE" type:"path"`
-	Dir     string `help:"Directory of jobs to record it in. Default: the one the snapshot lies in, else as for run." placeholder:"D"`
 	JSON    bool   `name:"json" help:"With --detach: print facts about the tree as JSON."`
 }
 
 func (c *restartCmd) Help() string {
-	return "In the foreground it behaves as run does: signals, terminal and exit status pass through. " +
+	return "The job is recorded in the directory of jobs that --dir names, else in the one that the snapshot lies in. " +
+		"In the foreground it behaves as run does: signals, terminal and exit status pass through. " +
 		"No process runs before all are complete; if that fails, nothing of them is left and the snapshot is as it was."
 }
 
@@ -32,7 +32,11 @@ type restartFacts struct {
 }
 
 func (c *restartCmd) Run(out *output) error {
-	r, err := c.restart(out)
+	found, err := c.find(out)
+	if err != nil {
+		return err
+	}
+	r, err := c.restart(out, found)
 	if err != nil {
 		if image := (&imageError{}); !c.Detach && !errors.As(err, &image) {
 			return &ownError{err}
@@ -49,7 +53,7 @@ func (c *restartCmd) Run(out *output) error {
 	}
 	if c.Detach {
 		if c.JSON {
-			return out.json(restartFacts{PID: r.Root, Job: r.Name, Image: c.Image})
+			return out.json(restartFacts{PID: r.Root, Job: r.Name, Image: found.Dir})
 		}
 		return nil
 	}
@@ -62,24 +66,28 @@ func (c *restartCmd) Run(out *output) error {
 }
 
 // restart brings the tree back.
-func (c *restartCmd) restart(out *output) (*supervisor.Restarted, error) {
+func (c *restartCmd) restart(out *output, found *supervisor.FoundImage) (*supervisor.Restarted, error) {
 	dir, err := supervisor.JobsDir(c.Dir)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := memimg.ReadManifest(c.Image); err != nil {
-		return nil, &imageError{c.Image, err}
+	if _, err := memimg.ReadManifest(found.Dir); err != nil {
+		return nil, &imageError{found, err}
 	}
 	bar := out.newProgress("reading")
 	defer bar.end()
-	return supervisor.Restart(supervisor.RestartOptions{
-		Image:    c.Image,
+	r, err := supervisor.Restart(supervisor.RestartOptions{
+		Image:    found.Dir,
 		Force:    c.Force,
 		Detach:   c.Detach,
 		Dir:      dir,
 		FixedDir: c.Dir != "",
 		Progress: bar.update,
 	})
+	if errors.Is(err, memimg.ErrDamaged) {
+		err = &imageError{found, err}
+	}
+	return r, err
 }
 
 // writePidFile writes the file at once: who finds it finds the whole pid.

@@ -3,7 +3,7 @@ package main
 import "supervise/memimg"
 
 type verifyCmd struct {
-	Image string `arg:"" help:"Directory of the snapshot." type:"path"`
+	imageArg
 }
 
 func (c *verifyCmd) Help() string {
@@ -11,18 +11,22 @@ func (c *verifyCmd) Help() string {
 }
 
 func (c *verifyCmd) Run(out *output) error {
-	image, err := memimg.Open(c.Image)
+	found, err := c.find(out)
 	if err != nil {
-		return &imageError{c.Image, err}
+		return err
+	}
+	image, err := memimg.Open(found.Dir)
+	if err != nil {
+		return &imageError{found, err}
 	}
 	defer image.Close()
 	total := image.Manifest().Summary.PageBytes
 	bar := out.newProgress("verifying")
 	defer bar.end()
 	if err := image.Verify(func(done int64) { bar.update(done, total) }); err != nil {
-		return &imageError{c.Image, err}
+		return &imageError{found, err}
 	}
 	bar.end()
-	out.printf("%s: sound (%s of memory)\n", c.Image, byteCount(total))
+	out.printf("%s: sound (%s of memory)\n", found.Dir, byteCount(total))
 	return nil
 }
