@@ -85,6 +85,8 @@ var programs = func() []program {
 		one("sparse"),
 		one("vmas"),
 		one("advice"),
+		one("modes"),
+		one("modes").named("modes_onfault").with("onfault"),
 		one("clocks").rootOnly(),
 		one("ids"),
 		one("groups"),

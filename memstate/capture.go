@@ -22,7 +22,7 @@ type Process struct {
 
 // carried are the flags of a mapping that a restart sets again. The others
 // follow from how it is mapped, or are refused.
-var carried = []string{"gd", "nr", "dc", "wf", "dd", "hg", "nh", "mg", "sr", "rr", "lo", "lf", "dp"}
+var carried = []string{"gd", "nr", "dc", "wf", "dd", "hg", "nh", "mg", "sr", "rr", "lo", "lf", "dp", "sl"}
 
 // refusedFlags are the flags of mappings that cannot be captured.
 var refusedFlags = []struct{ code, why string }{
@@ -33,7 +33,6 @@ var refusedFlags = []struct{ code, why string }{
 	{"uw", "registered with userfaultfd"},
 	{"ui", "registered with userfaultfd"},
 	{"ss", "shadow stack"},
-	{"sl", "sealed by mseal"},
 }
 
 // Survey sorts the mappings of a process into records, and refuses what

@@ -28,6 +28,8 @@ type MM struct {
 	Exe        string    `cbor:"13,keyasint" json:"exe"`
 	ExeID      FileID    `cbor:"14,keyasint" json:"exe_id"`
 	ExeObject  uint32    `cbor:"15,keyasint,omitempty" json:"exe_object,omitempty"` // deleted or replaced: its content
+	LockFuture LockMode  `cbor:"16,keyasint,omitempty" json:"lock_future,omitempty"`
+	Merge      bool      `cbor:"17,keyasint,omitempty" json:"merge,omitempty"` // PR_SET_MEMORY_MERGE
 }
 
 // CaptureMM reads the notes on the address space of a held and infected process.
@@ -44,6 +46,9 @@ func CaptureMM(p *task.Process, stat procfs.Stat, objects *Objects) (MM, error) 
 		return m, err
 	}
 	m.Brk = task.Addr(brk)
+	if err := m.captureModes(p); err != nil {
+		return m, err
+	}
 	if m.Auxv, err = procfs.ReadAuxv(int(p.PID)); err != nil {
 		return m, err
 	}
@@ -79,6 +84,7 @@ func (m *MM) Restore(p *task.Process, objects *ObjectRestorer) error {
 	if m.ExeObject == 0 {
 		b.Add(unix.SYS_CLOSE, fd)
 	}
+	m.addModes(&b)
 	if err := p.Run(&b); err != nil {
 		return fmt.Errorf("exe %s: %w", m.Exe, err)
 	}

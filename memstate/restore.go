@@ -53,15 +53,30 @@ func (s *Space) Finish(p *task.Process, objects *ObjectRestorer) error {
 	for _, g := range s.Guards {
 		b.Add(unix.SYS_MADVISE, g.Start, g.End-g.Start, madvGuardInstall)
 	}
+	if err := p.Run(&b); err != nil {
+		return fmt.Errorf("guard memory: %w", err)
+	}
+	if err := s.lock(p); err != nil {
+		return err
+	}
+	if err := s.MM.Restore(p, objects); err != nil {
+		return err
+	}
+	return s.seal(p)
+}
+
+// seal seals mappings again, after the last change to any of them (man 2 mseal).
+func (s *Space) seal(p *task.Process) error {
+	var b task.Batch
 	for i := range s.VMAs {
-		if v := &s.VMAs[i]; v.has("lo") {
-			b.Add(unix.SYS_MLOCK2, v.Start, v.Len(), v.has("lf"))
+		if v := &s.VMAs[i]; v.has("sl") {
+			b.Add(unix.SYS_MSEAL, v.Start, v.Len(), 0)
 		}
 	}
 	if err := p.Run(&b); err != nil {
-		return fmt.Errorf("lock memory: %w", err)
+		return fmt.Errorf("seal memory: %w", err)
 	}
-	return s.MM.Restore(p, objects)
+	return nil
 }
 
 // openKey tells apart descriptors that mappings need.
@@ -131,19 +146,21 @@ func (v *VMA) addMmap(b *task.Batch, fd int, offset uint64) {
 	b.Add(unix.SYS_MMAP, v.Start, v.Len(), v.Prot, flags, fd, offset)
 }
 
-// advice maps flags of a mapping to the madvise(2) that sets them.
+// advice maps flags of a mapping to the madvise(2) that sets them. Advice on
+// speed is optional: a kernel may be built without what it asks for.
 var advice = []struct {
-	flag   string
-	advice int
+	flag     string
+	advice   int
+	optional bool
 }{
-	{"hg", unix.MADV_HUGEPAGE}, // before the pages are filled in
-	{"nh", unix.MADV_NOHUGEPAGE},
-	{"dc", unix.MADV_DONTFORK},
-	{"wf", unix.MADV_WIPEONFORK},
-	{"dd", unix.MADV_DONTDUMP},
-	{"mg", unix.MADV_MERGEABLE},
-	{"sr", unix.MADV_SEQUENTIAL},
-	{"rr", unix.MADV_RANDOM},
+	{"hg", unix.MADV_HUGEPAGE, true}, // before the pages are filled in
+	{"nh", unix.MADV_NOHUGEPAGE, true},
+	{"dc", unix.MADV_DONTFORK, false},
+	{"wf", unix.MADV_WIPEONFORK, false},
+	{"dd", unix.MADV_DONTDUMP, false},
+	{"mg", unix.MADV_MERGEABLE, true},
+	{"sr", unix.MADV_SEQUENTIAL, false},
+	{"rr", unix.MADV_RANDOM, false},
 }
 
 // madvGuardInstall is MADV_GUARD_INSTALL (since Linux 6.13).
@@ -151,11 +168,14 @@ const madvGuardInstall = 102
 
 func (v *VMA) addAdvice(b *task.Batch) {
 	for _, a := range advice {
-		if v.has(a.flag) {
-			b.Add(unix.SYS_MADVISE, v.Start, v.Len(), a.advice)
+		if !v.has(a.flag) {
+			continue
+		}
+		if c := b.Add(unix.SYS_MADVISE, v.Start, v.Len(), a.advice); a.optional {
+			c.Optional()
 		}
 	}
-	if v.Name != "" {
-		b.Add(unix.SYS_PRCTL, unix.PR_SET_VMA, unix.PR_SET_VMA_ANON_NAME, v.Start, v.Len(), v.Name)
+	if v.Name != "" { // without CONFIG_ANON_VMA_NAME, names are lost
+		b.Add(unix.SYS_PRCTL, unix.PR_SET_VMA, unix.PR_SET_VMA_ANON_NAME, v.Start, v.Len(), v.Name).Optional()
 	}
 }

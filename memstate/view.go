@@ -54,18 +54,26 @@ func endOfObject(pid task.PID, v *procfs.VMA) (uint64, error) {
 	return v.Start + page*uint64(sort.Search(pages, func(n int) bool { return !readable(n) })), nil
 }
 
-// Hide tells the objects which pages of a process are its own, as Private
-// found them: a page of a private mapping that the process has written shows
-// nothing of the object behind it.
-func (o *Objects) Hide(held *task.Process, own []memimg.Range) {
+// Hide tells the objects which pages of a process show nothing of them: in
+// private mappings, those that Private found to be its own, and guard pages.
+func (o *Objects) Hide(held *task.Process, own []memimg.Range, guards []Range) {
+	var blind []memimg.Range
+	for _, g := range guards {
+		blind = append(blind, memimg.Range{Start: uint64(g.Start), End: uint64(g.End)})
+	}
 	for _, obj := range o.list {
 		var kept []view
 		for _, v := range obj.views {
-			if v.held != held || !v.private {
+			switch {
+			case v.held != held:
 				kept = append(kept, v)
-				continue
+			case v.private:
+				for _, part := range v.without(own) {
+					kept = append(kept, part.without(blind)...)
+				}
+			default:
+				kept = append(kept, v.without(blind)...)
 			}
-			kept = append(kept, v.without(own)...)
 		}
 		obj.views = kept
 	}
@@ -80,7 +88,7 @@ func (v view) without(own []memimg.Range) []view {
 			break
 		}
 		if r.Start > v.start {
-			left = append(left, view{v.held, v.start, r.Start, v.offset, true})
+			left = append(left, view{v.held, v.start, r.Start, v.offset, v.private})
 		}
 		v.offset += min(r.End, v.end) - v.start
 		v.start = min(r.End, v.end)

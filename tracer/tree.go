@@ -142,7 +142,7 @@ func (s *snapshot) surveyOnce() error {
 		if p.pages, err = p.space.Private(p.held.PID); err != nil {
 			return fmt.Errorf("find pages of pid %d: %w", p.held.PID, err)
 		}
-		s.objects.Hide(p.held, p.pages)
+		s.objects.Hide(p.held, p.pages, p.space.Guards)
 	}
 	return s.refused.Err()
 }

@@ -214,3 +214,7 @@ func (p *Process) eraseSlack() error {
 func (p *Process) Occupied() (start, end Addr) {
 	return p.space.code, p.space.code + parasiteSpan
 }
+
+// Untouched is the address of a page of the parasite that nothing has been
+// written to: the bottom of the stack that it keeps for signal handlers.
+func (p *Process) Untouched() Addr { return p.space.data() }

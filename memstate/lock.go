@@ -1,0 +1,88 @@
+package memstate
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"supervise/internal/task"
+)
+
+// LockMode says whether mappings made from now on are locked (man 2 mlockall).
+type LockMode uint8
+
+// Modes of locking. The numbers are in images.
+const (
+	LockNow     LockMode = 1 // MCL_FUTURE
+	LockOnFault LockMode = 2 // MCL_FUTURE|MCL_ONFAULT
+)
+
+// captureModes reads what holds for mappings made from now on.
+func (m *MM) captureModes(p *task.Process) error {
+	var err error
+	if m.LockFuture, err = lockMode(p); err != nil {
+		return err
+	}
+	var b task.Batch
+	merge := b.Add(unix.SYS_PRCTL, unix.PR_GET_MEMORY_MERGE, 0, 0, 0, 0).Optional() // EINVAL before Linux 6.4
+	err = p.Run(&b)
+	m.Merge = merge.Ret == 1
+	return err
+}
+
+// lockMode tells by the parasite's data, which was mapped just now: MADV_COLD
+// refuses locked memory (Linux mm/internal.h:can_madv_lru_vma, v6.18), and a
+// page that nobody has touched is there only if it was locked at once.
+func lockMode(p *task.Process) (LockMode, error) {
+	untouched := p.Untouched()
+	resident := make([]byte, 1)
+	var b task.Batch
+	cold := b.Add(unix.SYS_MADVISE, untouched, task.PageSize, unix.MADV_COLD).Optional()
+	b.Add(unix.SYS_MINCORE, untouched, task.PageSize, resident)
+	if err := p.Run(&b); err != nil {
+		return 0, err
+	}
+	switch {
+	case !errors.Is(cold.Err(), unix.EINVAL):
+		return 0, cold.Err()
+	case resident[0]&1 != 0:
+		return LockNow, nil
+	}
+	return LockOnFault, nil
+}
+
+// addModes sets them again.
+func (m *MM) addModes(b *task.Batch) {
+	switch m.LockFuture {
+	case LockNow:
+		b.Add(unix.SYS_MLOCKALL, unix.MCL_FUTURE)
+	case LockOnFault:
+		b.Add(unix.SYS_MLOCKALL, unix.MCL_FUTURE|unix.MCL_ONFAULT)
+	}
+	if m.Merge {
+		b.Add(unix.SYS_PRCTL, unix.PR_SET_MEMORY_MERGE, 1, 0, 0, 0)
+	}
+}
+
+// lock locks what was locked. All of it is marked first, which fails for
+// nothing but the limit; what the second round adds is that the pages are
+// there, as far as they can be: mlock(2) has no other word for a page that
+// may not be accessed than for a limit.
+func (s *Space) lock(p *task.Process) error {
+	var marks, fills task.Batch
+	for i := range s.VMAs {
+		v := &s.VMAs[i]
+		if !v.has("lo") {
+			continue
+		}
+		marks.Add(unix.SYS_MLOCK2, v.Start, v.Len(), unix.MLOCK_ONFAULT)
+		if !v.has("lf") {
+			fills.Add(unix.SYS_MLOCK2, v.Start, v.Len(), 0).Optional()
+		}
+	}
+	if err := p.Run(&marks); err != nil {
+		return fmt.Errorf("lock memory: %w", err)
+	}
+	return p.Run(&fills)
+}
