@@ -3,7 +3,6 @@ package fdstate
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -27,9 +26,6 @@ type Env interface {
 //   - Every process is held and infected, and the caller is on the tracer's
 //     OS thread.
 func Capture(procs []Proc, kinds []Kind, env Env, refused *refuse.List) (State, error) {
-	if err := refuseSharedTables(procs, refused); err != nil {
-		return State{}, err
-	}
 	s, err := newSurvey(procs, env)
 	if err != nil {
 		return State{}, err
@@ -75,44 +71,4 @@ func (d *Desc) capture(kinds []Kind, s *Survey) (File, error) {
 	}
 	f.Data, err = encodeRecord(rec)
 	return f, err
-}
-
-// refuseSharedTables finds tasks that share a descriptor table otherwise than
-// as threads of one process do (clone(2) with CLONE_FILES, unshare(2) of it).
-func refuseSharedTables(procs []Proc, refused *refuse.List) error {
-	var failed error
-	compare := func(a, b Proc) int {
-		order, err := kcmpTables(int(a.Held.PID), int(b.Held.PID))
-		if err != nil {
-			failed = goneIfDead(err)
-		}
-		return order
-	}
-	sorted := slices.Clone(procs)
-	slices.SortFunc(sorted, compare)
-	for i, p := range sorted {
-		if i > 0 && compare(sorted[i-1], p) == 0 {
-			refused.Add(refuse.Object{PID: int(p.Held.PID), Comm: p.Comm, What: "descriptor table",
-				Why: fmt.Sprintf("it is shared with process %d (CLONE_FILES)", sorted[i-1].Held.PID)})
-		}
-		for _, t := range p.Held.Threads[1:] {
-			order, err := kcmpTables(int(p.Held.PID), int(t.TID))
-			if err != nil {
-				failed = goneIfDead(err)
-			}
-			if order != 0 {
-				refused.Add(refuse.Object{PID: int(p.Held.PID), Comm: p.Comm, What: "descriptor table",
-					Why: fmt.Sprintf("thread %d has one of its own", t.TID)})
-			}
-		}
-	}
-	return failed
-}
-
-// goneIfDead turns ESRCH into ErrGone.
-func goneIfDead(err error) error {
-	if errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("%w: %w", task.ErrGone, err)
-	}
-	return err
 }

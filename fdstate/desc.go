@@ -2,7 +2,6 @@ package fdstate
 
 import (
 	"fmt"
-	"path"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -93,7 +92,7 @@ func anon(name string) func(*Desc) bool {
 
 // inTree gives the path under which we find what the process calls name.
 func (d *Desc) inTree(name string) string {
-	return fmt.Sprintf("/proc/%d/root%s", d.PID, path.Clean("/"+name))
+	return procfs.Reach(int(d.PID), name)
 }
 
 // checkPath makes sure that the description's name still leads to it, so that

@@ -13,7 +13,6 @@ import (
 // Types of comparison (man 2 kcmp).
 const (
 	kcmpFileType = 0
-	kcmpFiles    = 2
 	kcmpEpollTFD = 7
 )
 
@@ -21,11 +20,6 @@ const (
 // the same one. The order is random, but stable.
 func kcmpFile(pid1 task.PID, fd1 int, pid2 task.PID, fd2 int) (int, error) {
 	return kcmp(int(pid1), int(pid2), kcmpFileType, uintptr(fd1), uintptr(fd2))
-}
-
-// kcmpTables orders two tasks by the descriptor table that they use.
-func kcmpTables(tid1, tid2 int) (int, error) {
-	return kcmp(tid1, tid2, kcmpFiles, 0, 0)
 }
 
 // kcmpTarget tells whether descriptor fd of a process is what its epoll

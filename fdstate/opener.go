@@ -159,9 +159,9 @@ func (o *Opener) Run() error {
 // Copy gives our own descriptor of one of the process's. It is closed by the
 // caller.
 func (o *Opener) Copy(num int) (int, error) {
-	pidfd, err := unix.PidfdOpen(int(o.Proc.PID), 0)
+	pidfd, err := o.Proc.Pidfd()
 	if err != nil {
-		return -1, fmt.Errorf("pidfd_open %d: %w", o.Proc.PID, err)
+		return -1, err
 	}
 	defer unix.Close(pidfd)
 	fd, err := unix.PidfdGetfd(pidfd, num, 0)

@@ -46,7 +46,7 @@ func capturePidfd(d *Desc, s *Survey) (Record, error) {
 func (s *Survey) inTree(pid int) bool {
 	st, err := procfs.ReadStat(pid)
 	for _, p := range s.Procs {
-		if int(p.Held.PID) == pid || err == nil && st.State == 'Z' && st.PPID == int(p.Held.PID) {
+		if int(p.Held.TGID) == pid || err == nil && st.State == 'Z' && st.PPID == int(p.Held.TGID) {
 			return true
 		}
 	}

@@ -113,7 +113,7 @@ func (b *restored) fork() error {
 	if err != nil {
 		return err
 	}
-	p, err := task.AdoptProcess(b.builder, tids[0], task.ID(id))
+	p, err := task.AdoptProcess(b.builder, tids[0], task.ID(id), false)
 	b.procs = append(b.procs, p)
 	return err
 }

@@ -16,6 +16,10 @@ import (
 type Proc struct {
 	Held *task.Process
 	Comm string
+
+	// Shares: its descriptor table is that of an earlier process, which has
+	// the descriptors in the image.
+	Shares bool
 }
 
 // Survey is what a tree's descriptors look like as a whole: kinds that lie in
@@ -50,9 +54,12 @@ func newSurvey(procs []Proc, env Env) (*Survey, error) {
 	s := &Survey{Procs: procs, Env: env, byPID: map[task.PID]int{}, tables: make([][]entry, len(procs)),
 		pipes: map[inode]*pipe{}, ttys: map[ttyName]*terminal{}}
 	for i, p := range procs {
-		s.byPID[p.Held.PID] = i
+		s.byPID[p.Held.TGID] = i
 	}
-	for i := range procs {
+	for i, p := range procs {
+		if p.Shares {
+			continue
+		}
 		if err := s.readTable(i); err != nil {
 			return nil, s.explain(i, fmt.Errorf("descriptors of pid %d: %w", s.pid(i), err))
 		}
@@ -210,7 +217,7 @@ func (s *Survey) describe(e *entry) error {
 func (s *Survey) copyFD(proc, num int) (int, error) {
 	if s.pidfd.fd == 0 || s.pidfd.proc != proc {
 		s.close()
-		fd, err := unix.PidfdOpen(int(s.pid(proc)), 0)
+		fd, err := s.Procs[proc].Held.Pidfd()
 		if err != nil {
 			return -1, fmt.Errorf("pidfd_open %d: %w", s.pid(proc), err)
 		}

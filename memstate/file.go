@@ -82,7 +82,7 @@ type reached struct {
 
 // reach looks whether the mapped file is still the one at its path.
 func reach(pid task.PID, v *procfs.VMA) (reached, bool) {
-	f := reached{path: fmt.Sprintf("/proc/%d/root%s", pid, v.Path)}
+	f := reached{path: procfs.Reach(int(pid), v.Path)}
 	if v.Deleted || unix.Stat(f.path, &f.stat) != nil {
 		return f, false
 	}

@@ -159,7 +159,7 @@ func (o *Objects) Program(pid task.PID) (uint32, error) {
 	if err := unix.Stat(link, &now); err != nil {
 		return 0, err
 	}
-	err = unix.Stat(fmt.Sprintf("/proc/%d/root%s", pid, exe), &there)
+	err = unix.Stat(procfs.Reach(int(pid), exe), &there)
 	if err == nil && there.Dev == now.Dev && there.Ino == now.Ino {
 		return 0, nil
 	}

@@ -62,7 +62,7 @@ func (r *restart) enterNamespace() error {
 	if err != nil {
 		return err
 	}
-	if r.builder, err = task.AdoptProcess(first, tids[0], 1); err != nil {
+	if r.builder, err = task.AdoptProcess(first, tids[0], 1, false); err != nil {
 		return err
 	}
 	return first.Exit(0)
@@ -74,6 +74,7 @@ func (r *restart) enterNamespace() error {
 var builderCaps = []uintptr{
 	unix.CAP_SYS_ADMIN, // mount, unshare(CLONE_NEWTIME), clone3 with set_tid, PR_SET_MM_MAP with an exe
 	unix.CAP_SYS_TIME,  // timens_offsets
+	unix.CAP_SYS_CHROOT,
 }
 
 // startBuilder starts our own program, held at its first instruction, which

@@ -7,12 +7,14 @@ import (
 
 	"supervise/internal/task"
 	"supervise/memimg"
-	"supervise/taskstate"
 )
 
 // openFiles puts every process's descriptors at their numbers.
 func (r *restart) openFiles() error {
 	for i, p := range r.procs {
+		if r.tree.Processes[i].Shares.Files != 0 {
+			continue
+		}
 		if err := r.files.OpenOwn(i, p); err != nil {
 			return err
 		}
@@ -26,6 +28,9 @@ func (r *restart) fill() error {
 	var fills []memimg.Fill
 	for i, p := range r.procs {
 		mem := &r.tree.Processes[i].Mem
+		if r.tree.Processes[i].Shares.Memory != 0 {
+			continue
+		}
 		if err := mem.Map(p, r.objects); err != nil {
 			return fmt.Errorf("process %d: %w", p.ID, err)
 		}
@@ -35,14 +40,25 @@ func (r *restart) fill() error {
 		return err
 	}
 	for i, p := range r.procs {
-		if err := r.tree.Processes[i].Mem.Finish(p, r.objects); err != nil {
-			return fmt.Errorf("process %d: %w", p.ID, err)
-		}
-		if err := r.files.Link(i, p); err != nil {
+		if err := r.finish(i, p); err != nil {
 			return fmt.Errorf("process %d: %w", p.ID, err)
 		}
 	}
 	return r.objects.Finish(r.builder)
+}
+
+// finish completes what process i has and does not share with an earlier one.
+func (r *restart) finish(i int, p *task.Process) error {
+	rec := &r.tree.Processes[i]
+	if rec.Shares.Memory == 0 {
+		if err := rec.Mem.Finish(p, r.objects); err != nil {
+			return err
+		}
+	}
+	if rec.Shares.Files != 0 {
+		return nil
+	}
+	return r.files.Link(i, p)
 }
 
 // threads makes the threads, and gives processes and threads their own state.
@@ -50,10 +66,7 @@ func (r *restart) fill() error {
 // must be gone before the parent gets its own pending signals.
 func (r *restart) threads() error {
 	for i, p := range r.procs {
-		if err := r.files.CloseRest(i, p); err != nil {
-			return fmt.Errorf("process %d: %w", p.ID, err)
-		}
-		if err := cloneThreads(p, r.tree.Processes[i].Threads); err != nil {
+		if err := r.cloneThreads(i, p); err != nil {
 			return fmt.Errorf("process %d: %w", p.ID, err)
 		}
 	}
@@ -89,14 +102,25 @@ func (r *restart) watch() error {
 const threadFlags = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND |
 	unix.CLONE_THREAD | unix.CLONE_SYSVSEM
 
-// cloneThreads makes all threads but the leader in one batch.
-func cloneThreads(p *task.Process, threads []taskstate.Thread) error {
-	if len(threads) == 1 {
+// cloneThreads makes all threads of process i but the leader in one batch, and
+// ends the leader if it had exited.
+func (r *restart) cloneThreads(i int, p *task.Process) error {
+	rec := &r.tree.Processes[i]
+	if rec.Shares.Files == 0 {
+		if err := r.files.CloseRest(i, p); err != nil {
+			return err
+		}
+	}
+	if len(rec.Threads) == 1 {
 		return nil
 	}
 	var b task.Batch
-	for _, th := range threads[1:] {
-		b.Add(unix.SYS_CLONE3, cloneArgs(threadFlags, 0, th.ID), cloneArgsSize)
+	for _, th := range rec.Threads[1:] {
+		flags := uint64(threadFlags)
+		if th.FS != nil {
+			flags &^= unix.CLONE_FS
+		}
+		b.Add(unix.SYS_CLONE3, cloneArgs(flags, 0, th.ID), cloneArgsSize)
 	}
 	if err := p.Run(&b); err != nil {
 		return fmt.Errorf("make threads: %w", err)
@@ -106,9 +130,9 @@ func cloneThreads(p *task.Process, threads []taskstate.Thread) error {
 		return err
 	}
 	for i, tid := range tids {
-		if _, err := p.AdoptThread(tid, threads[i+1].ID); err != nil {
+		if _, err := p.AdoptThread(tid, rec.Threads[i+1].ID); err != nil {
 			return err
 		}
 	}
-	return nil
+	return rec.EndLeader(p, &r.base)
 }

@@ -62,7 +62,9 @@ func (r *restart) checkHost() error {
 	}
 	var files memstate.FileCheck
 	for i := range r.tree.Processes {
-		files.Add(&r.tree.Processes[i].Mem)
+		if r.tree.Processes[i].Shares.Memory == 0 {
+			files.Add(&r.tree.Processes[i].Mem)
+		}
 	}
 	if err := files.Err(); err != nil {
 		return &HostError{Why: "a file that the tree maps is not as it was", Err: err, Hint: "put the file back, or use --force if it will do as it is"}
@@ -87,7 +89,9 @@ func planIDs(t *treestate.Tree, private bool) (idsPlan, error) {
 	for i := range t.Processes {
 		p := &t.Processes[i]
 		// Its parent would be us, and our death no reason to tell it.
-		private = private || p.Parent == 0 && p.DeathSignal != 0
+		for _, th := range p.Threads {
+			private = private || p.Parent == 0 && th.DeathSignal != 0
+		}
 	}
 	return idsPlan{namespace: private}, nil
 }

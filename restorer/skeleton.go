@@ -14,7 +14,10 @@ import (
 // skeleton makes every process, bare, with its ids, and puts it into its
 // session and group.
 func (r *restart) skeleton() error {
-	sk := r.newSkeleton()
+	sk, err := r.newSkeleton()
+	if err != nil {
+		return err
+	}
 	for _, n := range sk.top {
 		if n.held != nil {
 			continue // made with another of its session
@@ -39,29 +42,35 @@ type node struct {
 	foreground         task.ID // group in the foreground of its terminal, or 0
 	exitSignal         int
 	tty                int
-	children           []*node
+	flags              uint64  // of clone(2): what it shares with its maker
+	makes              []*node // its children, but for those that a sibling of theirs makes, and siblings
 	held               *task.Process
 }
 
 // skeleton is the tree of nodes.
 type skeleton struct {
 	*restart
-	top     []*node
+	top     []*node // those that the builder makes
 	all     []*node // parents first
 	byID    map[task.ID]*node
 	outside struct{ group, session task.ID } // ids of the root that lead out of the tree, or 0
 	ended   map[task.ID]bool                 // sessions whose leaders have died
 }
 
-func (r *restart) newSkeleton() *skeleton {
+func (r *restart) newSkeleton() (*skeleton, error) {
 	sk := &skeleton{restart: r, byID: map[task.ID]*node{}, ended: map[task.ID]bool{}}
+	makers, err := r.tree.Makers()
+	if err != nil {
+		return nil, err
+	}
 	for i := range r.tree.Processes {
 		p := &r.tree.Processes[i]
-		sk.add(p.Parent, &node{id: p.ID, group: p.Group, session: p.Session, exitSignal: p.ExitSignal, tty: p.TTY, foreground: p.TPGID})
+		sk.add(makers[i], &node{id: p.ID, parent: p.Parent, group: p.Group, session: p.Session, exitSignal: p.ExitSignal,
+			tty: p.TTY, foreground: p.TPGID, flags: p.Shares.Flags()})
 	}
 	for i := range r.tree.Zombies {
 		z := &r.tree.Zombies[i]
-		sk.add(z.Parent, &node{id: z.ID, group: z.Group, session: z.Session, exitSignal: z.ExitSignal})
+		sk.add(z.Parent, &node{id: z.ID, parent: z.Parent, group: z.Group, session: z.Session, exitSignal: z.ExitSignal})
 	}
 	root := sk.all[0]
 	if sk.byID[root.session] == nil || r.foreignTerminal(root) {
@@ -70,18 +79,21 @@ func (r *restart) newSkeleton() *skeleton {
 	if sk.byID[root.group] == nil {
 		sk.outside.group = root.group
 	}
-	return sk
+	return sk, nil
 }
 
-func (sk *skeleton) add(parent task.ID, n *node) {
-	n.parent = parent
+func (sk *skeleton) add(maker task.ID, n *node) {
 	sk.all = append(sk.all, n)
 	sk.byID[n.id] = n
-	if p := sk.byID[parent]; p != nil {
-		p.children = append(p.children, n)
+	m := sk.byID[maker]
+	if m == nil {
+		sk.top = append(sk.top, n)
 		return
 	}
-	sk.top = append(sk.top, n)
+	if maker != n.parent {
+		n.flags |= unix.CLONE_PARENT
+	}
+	m.makes = append(m.makes, n)
 }
 
 // leads tells whether n is to lead a session of its own. The leader of a
@@ -100,21 +112,20 @@ func (sk *skeleton) plant(n *node) error {
 	return sk.grow(sk.builder, n, flags, sk.outside.session)
 }
 
-// grow makes n as a child of parent, which is in the given session, and all
-// below it. Children that stayed in the old session when n began its own are
-// made before setsid.
-func (sk *skeleton) grow(parent *task.Process, n *node, flags uint64, session task.ID) error {
+// grow has maker, which is in the given session, make n, and n what it makes in
+// turn. What n makes in the old session comes before setsid.
+func (sk *skeleton) grow(maker *task.Process, n *node, flags uint64, session task.ID) error {
 	if !sk.leads(n) && n.session != session {
-		return sk.growOrphan(parent, n, flags)
+		return sk.growOrphan(maker, n, flags)
 	}
-	p, err := sk.clone(parent, n.id, flags, n.exitSignal)
+	p, err := sk.clone(maker, n.id, flags|n.flags, n.exitSignal)
 	if err != nil {
 		return err
 	}
 	n.held = p
 	sk.known[n.id] = p
 	if sk.leads(n) {
-		for _, c := range n.children {
+		for _, c := range n.makes {
 			if c.session == session && !sk.leads(c) {
 				if err := sk.grow(p, c, 0, session); err != nil {
 					return err
@@ -125,7 +136,7 @@ func (sk *skeleton) grow(parent *task.Process, n *node, flags uint64, session ta
 			return err
 		}
 	}
-	for _, c := range n.children {
+	for _, c := range n.makes {
 		if c.held == nil {
 			if err := sk.grow(p, c, 0, n.session); err != nil {
 				return err
@@ -139,6 +150,10 @@ func (sk *skeleton) grow(parent *task.Process, n *node, flags uint64, session ta
 // leader's id begins the session, makes n, and dies. Then n is a child of the
 // next reaper above: of parent, if that is one, else of the init or of us.
 func (sk *skeleton) growOrphan(parent *task.Process, n *node, flags uint64) error {
+	mates := sk.mates(n)
+	for _, c := range mates {
+		flags |= c.flags // what they share comes through the leader
+	}
 	leader, err := sk.clone(parent, n.session, flags, 0)
 	if err != nil {
 		return fmt.Errorf("leader of session %d: %w", n.session, err)
@@ -148,7 +163,7 @@ func (sk *skeleton) growOrphan(parent *task.Process, n *node, flags uint64) erro
 		return fmt.Errorf("session %d: %w", n.session, err)
 	}
 	sk.ended[n.session] = true
-	for _, c := range sk.mates(n) {
+	for _, c := range mates {
 		if err := sk.grow(leader, c, 0, n.session); err != nil {
 			return err
 		}
@@ -161,15 +176,15 @@ func (sk *skeleton) growOrphan(parent *task.Process, n *node, flags uint64) erro
 	return sk.endLeader(n.session, parent)
 }
 
-// mates are n and its siblings of the same dead session.
+// mates are n and its siblings of the same dead session that their parent makes.
 func (sk *skeleton) mates(n *node) []*node {
 	siblings := sk.top
 	if p := sk.byID[n.parent]; p != nil {
-		siblings = p.children
+		siblings = p.makes
 	}
 	var mates []*node
 	for _, c := range siblings {
-		if c.session == n.session && c.held == nil && !sk.leads(c) {
+		if c.session == n.session && c.parent == n.parent && c.held == nil && !sk.leads(c) {
 			mates = append(mates, c)
 		}
 	}
@@ -251,7 +266,7 @@ func (sk *skeleton) clone(parent *task.Process, id task.ID, flags uint64, exitSi
 	if err != nil {
 		return nil, err
 	}
-	return task.AdoptProcess(parent, tids[0], task.ID(got))
+	return task.AdoptProcess(parent, tids[0], task.ID(got), flags&unix.CLONE_VM != 0)
 }
 
 // groups puts every process into its process group, leaders first. A group

@@ -121,5 +121,8 @@ func taskState(pid int) byte {
 	if err != nil {
 		return 'X'
 	}
+	if st.State == 'Z' && !st.Dead() {
+		return 'S' // its first thread has exited, others run
+	}
 	return st.State
 }

@@ -49,7 +49,7 @@ func (p Process) alive() bool {
 		return false
 	}
 	st, err := procfs.ReadStat(p.PID)
-	return err == nil && st.StartTime == p.Start && st.State != 'Z' && st.State != 'X'
+	return err == nil && st.StartTime == p.Start && !st.Dead()
 }
 
 // Alive reports whether the job runs, or is about to.

@@ -13,11 +13,7 @@ import (
 
 // captureAttributes reads the small things that a single call sets again.
 func captureAttributes(c *capture) error {
-	cwd, err := procfs.Cwd(int(c.held.PID))
-	if err != nil {
-		return err
-	}
-	c.rec.Cwd, c.rec.Umask = cwd, c.status.Umask
+	var err error
 	c.rec.NoNewPrivs = c.status.NoNewPrivs != 0
 	if c.rec.Personality, err = procfs.Personality(int(c.held.PID)); err != nil {
 		return err
@@ -30,9 +26,8 @@ func captureAttributes(c *capture) error {
 		return err
 	}
 	thp := c.batch.Add(unix.SYS_PRCTL, unix.PR_GET_THP_DISABLE, 0, 0, 0, 0).Optional()
-	perm, death := make([]byte, 8), make([]byte, 4)
+	perm := make([]byte, 8)
 	c.batch.Add(unix.SYS_ARCH_PRCTL, archGetXcompPerm, perm).Optional()
-	c.batch.Add(unix.SYS_PRCTL, unix.PR_GET_PDEATHSIG, death)
 	dumpable := c.batch.Add(unix.SYS_PRCTL, unix.PR_GET_DUMPABLE)
 	reaper := make([]byte, 4)
 	c.batch.Add(unix.SYS_PRCTL, unix.PR_GET_CHILD_SUBREAPER, reaper)
@@ -40,19 +35,12 @@ func captureAttributes(c *capture) error {
 		c.rec.Dumpable = int(dumpable.Ret)
 		c.rec.Subreaper = reaper[0] != 0
 		c.rec.THPDisable = thp.Ret == 1
-		c.rec.DeathSignal = int(death[0])
 		c.rec.Tiles = perm[2]&(1<<(xfeatureTileData-16)) != 0
 	})
 	return nil
 }
 
 func restoreAttributes(r *restore) error {
-	if _, err := r.held.Call(unix.SYS_CHDIR, r.rec.Cwd); err != nil {
-		return fmt.Errorf("working directory %s: %w", r.rec.Cwd, err)
-	}
-	if _, err := r.held.Call(unix.SYS_UMASK, r.rec.Umask); err != nil {
-		return err
-	}
 	if r.rec.NoNewPrivs {
 		if _, err := r.held.Call(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 			return err

@@ -52,12 +52,14 @@ func restoreCreds(r *threadRestore) error {
 	if *capsOf(want) != *capsOf(&r.base.Creds) {
 		r.batch.Add(unix.SYS_CAPSET, capHeader(), want.capData())
 	}
-	if r.rec.ID == r.proc.ID {
-		// A change of ids has cleared it (Linux kernel/cred.c:commit_creds, v6.18).
-		r.batch.Add(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, r.proc.Dumpable == 1, 0, 0, 0)
-		r.batch.Add(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, r.proc.DeathSignal)
-	}
 	return nil
+}
+
+// restoreDumpable comes after all threads have their ids: each change has
+// cleared it (Linux kernel/cred.c:commit_creds, v6.18).
+func (rec *Process) restoreDumpable(held *task.Process) error {
+	_, err := held.Call(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, rec.Dumpable == 1, 0, 0, 0)
+	return err
 }
 
 type caps struct{ inh, prm, eff uint64 }

@@ -9,15 +9,21 @@ import (
 	"supervise/internal/task"
 )
 
-// captureIDs records the ids as the process's own pid namespace shows them.
-// Parent and TPGID need knowledge of the whole tree: the tracer sets them.
-func captureIDs(c *capture) error {
-	c.rec.ID = c.held.ID
-	c.rec.Group = innermost(c.status.NSpgid)
-	c.rec.Session = innermost(c.status.NSsid)
-	c.rec.TTY = c.stat.TTYNr
-	c.rec.ExitSignal = c.stat.ExitSignal
-	c.rec.Stopped = int(c.held.Stopped)
+// IDs gives a record with nothing but the ids of a held process, as its own pid
+// namespace shows them. Parent and TPGID need knowledge of the whole tree: the
+// tracer sets them.
+func IDs(held *task.Process, facts Facts) Process {
+	return Process{
+		ID:         held.ID,
+		Group:      innermost(facts.Status.NSpgid),
+		Session:    innermost(facts.Status.NSsid),
+		TTY:        facts.Stat.TTYNr,
+		ExitSignal: facts.Stat.ExitSignal,
+		Stopped:    int(held.Stopped),
+	}
+}
+
+func captureCommand(c *capture) error {
 	command, err := procfs.Cmdline(int(c.held.PID))
 	c.rec.Command = command
 	return err

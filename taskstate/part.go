@@ -41,8 +41,9 @@ type part struct {
 
 // processParts are restored in this order, by the leader, after all threads exist.
 var processParts = []part{
-	{"ids", captureIDs, nil},                                // restored by the skeleton
-	{"attributes", captureAttributes, restoreAttributes},    // cwd and umask; needs no privilege
+	{"command line", captureCommand, nil}, // it is in the memory
+	{"directories", captureFS, restoreFS}, // before attributes: finding them may need privilege
+	{"attributes", captureAttributes, restoreAttributes},
 	{"limits", captureLimits, restoreLimits},                // before creds: raising may need privilege
 	{"signal actions", captureActions, restoreActions},      // before timers, which would kill otherwise
 	{"interval timers", captureIntervals, restoreIntervals}, // time runs from here
@@ -57,11 +58,13 @@ var threadParts = []struct {
 	restore func(*threadRestore) error
 }{
 	{"name", captureName, restoreName},
+	{"directories", captureThreadFS, restoreThreadFS},
 	{"schedule", captureSchedule, restoreSchedule},
 	{"altstack", captureAltStack, restoreAltStack},
 	{"futexes", captureFutexes, restoreFutexes}, // after memory: rseq is written to
 	{"pending signals", captureThreadPending, restoreThreadPending},
-	{"creds", nil, restoreCreds}, // last: nothing below needs privilege
+	{"creds", nil, restoreCreds},                               // nothing below needs privilege
+	{"parent's death", captureDeathSignal, restoreDeathSignal}, // after creds, which clear it
 	{"registers", captureRegisters, restoreRegisters},
 }
 
@@ -93,7 +96,7 @@ func gone(pid task.PID, err error) error {
 
 // Capture reads the state of a held and infected process.
 func Capture(held *task.Process, facts Facts) (Process, error) {
-	var rec Process
+	rec := IDs(held, facts) // restored by the skeleton
 	c := &capture{held: held, stat: facts.Stat, status: facts.Status, rec: &rec}
 	for _, p := range processParts {
 		if err := p.capture(c); err != nil {
@@ -105,6 +108,9 @@ func Capture(held *task.Process, facts Facts) (Process, error) {
 	}
 	for _, fn := range c.later {
 		fn()
+	}
+	if err := rec.addExitedLeader(held); err != nil {
+		return rec, err
 	}
 	for _, t := range held.Threads {
 		th, err := captureThread(t)
@@ -166,12 +172,13 @@ func (rec *Process) Restore(held *task.Process, base *Base) error {
 			return fmt.Errorf("restore %s of pid %d: %w", p.name, rec.ID, err)
 		}
 	}
+	living := rec.Threads[len(rec.Threads)-len(held.Threads):]
 	for i, t := range held.Threads {
-		if err := rec.restoreThread(t, &rec.Threads[i], base); err != nil {
-			return fmt.Errorf("restore thread %d of pid %d: %w", rec.Threads[i].ID, rec.ID, err)
+		if err := rec.restoreThread(t, &living[i], base); err != nil {
+			return fmt.Errorf("restore thread %d of pid %d: %w", living[i].ID, rec.ID, err)
 		}
 	}
-	return nil
+	return rec.restoreDumpable(held)
 }
 
 func (rec *Process) restoreThread(held *task.Thread, th *Thread, base *Base) error {

@@ -16,8 +16,7 @@ type Process struct {
 	ExitSignal int      `cbor:"7,keyasint" json:"exit_signal"`
 	Stopped    int      `cbor:"8,keyasint,omitempty" json:"stopped,omitempty"` // job-control signal
 	Command    []string `cbor:"9,keyasint" json:"command"`                     // as /proc shows it, for people
-	Cwd        string   `cbor:"10,keyasint" json:"cwd"`
-	Umask      int      `cbor:"11,keyasint" json:"umask"`
+	FS         FS       `cbor:"10,keyasint" json:"fs"`
 	Dumpable   int      `cbor:"12,keyasint" json:"dumpable"`
 	NoNewPrivs bool     `cbor:"13,keyasint,omitempty" json:"no_new_privs,omitempty"`
 	Subreaper  bool     `cbor:"14,keyasint,omitempty" json:"subreaper,omitempty"`
@@ -37,8 +36,9 @@ type Process struct {
 	OOMScoreAdj    string `cbor:"24,keyasint,omitempty" json:"oom_score_adj,omitempty"`
 	CoredumpFilter string `cbor:"25,keyasint,omitempty" json:"coredump_filter,omitempty"`
 	THPDisable     bool   `cbor:"26,keyasint,omitempty" json:"thp_disable,omitempty"`
-	DeathSignal    int    `cbor:"27,keyasint,omitempty" json:"parent_death_signal,omitempty"`
 	Tiles          bool   `cbor:"28,keyasint,omitempty" json:"amx_tiles,omitempty"` // may use them
+
+	Shares Sharing `cbor:"29,keyasint,omitzero" json:"shares,omitzero"`
 }
 
 // Thread is the record of a thread.
@@ -54,6 +54,13 @@ type Thread struct {
 	Robust    RobustList `cbor:"9,keyasint" json:"robust_list"`
 	Rseq      Rseq       `cbor:"10,keyasint" json:"rseq"`
 	Schedule  Schedule   `cbor:"11,keyasint" json:"schedule"`
+
+	// Exited: it is the leader, which has exited while other threads run.
+	Exited     bool `cbor:"12,keyasint,omitempty" json:"exited,omitempty"`
+	ExitStatus int  `cbor:"13,keyasint,omitempty" json:"exit_status,omitempty"`
+
+	FS          *FS `cbor:"14,keyasint,omitempty" json:"fs,omitempty"` // its own (unshare with CLONE_FS)
+	DeathSignal int `cbor:"15,keyasint,omitempty" json:"parent_death_signal,omitempty"`
 }
 
 // Zombie is the record of a process that is dead and not yet waited for.

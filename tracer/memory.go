@@ -16,6 +16,9 @@ func (s *snapshot) memory() error {
 		return err
 	}
 	for i, p := range s.procs {
+		if p.shares.Memory != 0 {
+			continue
+		}
 		// Guards became known when pages were looked for, after the record was made.
 		s.rec.Processes[i].Mem.Guards = p.space.Guards
 		dumps = append(dumps, memimg.Dump{

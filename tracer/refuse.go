@@ -2,16 +2,15 @@ package tracer
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
-	"sort"
 
 	"golang.org/x/sys/unix"
 
 	"supervise/internal/procfs"
 	"supervise/internal/refuse"
 	"supervise/internal/task"
+	"supervise/taskstate"
 )
 
 // refusals are the properties of a process that cannot be captured. Each
@@ -27,8 +26,7 @@ var refusals = []struct {
 	{"scheduling policy", refusePolicy, "start the program with the normal policy"},
 	{"AMX tiles", refuseTiles, "take the snapshot when no matrix multiplication is going on"},
 	{"shadow stack", refuseShadowStack, "set GLIBC_TUNABLES=glibc.cpu.hwcaps=-SHSTK"},
-	{"working directory", refuseCwd, "let the program change to a directory that exists"},
-	{"root directory", refuseRoot, "run supervise inside the same root directory"},
+	{"working or root directory", refuseFS, "let the program change to a directory that has its name"},
 }
 
 func (s *snapshot) refuse(p *process, what, why, hint string) {
@@ -101,29 +99,12 @@ func refuseShadowStack(p *process) string {
 	return ""
 }
 
-func refuseCwd(p *process) string {
-	cwd, err := procfs.Cwd(int(p.held.PID))
-	if err != nil {
-		return err.Error()
-	}
-	var there, now unix.Stat_t
-	if err := unix.Stat(fmt.Sprintf("/proc/%d/cwd", p.held.PID), &now); err != nil {
-		return err.Error()
-	}
-	err = unix.Stat(fmt.Sprintf("/proc/%d/root%s", p.held.PID, cwd), &there)
-	if err != nil || there.Dev != now.Dev || there.Ino != now.Ino {
-		return cwd + " has been deleted or replaced"
-	}
-	return ""
-}
-
-func refuseRoot(p *process) string {
-	theirs, err := procfs.Root(int(p.held.PID))
-	if err != nil {
-		return err.Error()
-	}
-	if theirs != "/" {
-		return "changed to " + theirs
+// refuseFS refuses directories that a restart would not find again.
+func refuseFS(p *process) string {
+	for _, t := range p.held.Threads {
+		if _, err := taskstate.ReadFS(t.TID); err != nil {
+			return err.Error()
+		}
 	}
 	return ""
 }
@@ -166,76 +147,4 @@ func insideRestart(p *process) bool {
 		pid = st.PPID
 	}
 	return false
-}
-
-// Types of kcmp(2) (Linux include/uapi/linux/kcmp.h).
-const (
-	kcmpVM      = 1
-	kcmpFiles   = 2
-	kcmpFS      = 3
-	kcmpSighand = 4
-)
-
-// Things that processes can share (man 2 kcmp), and how clone(2) calls it.
-var shareable = []struct {
-	kcmp int
-	what string
-}{
-	{kcmpVM, "memory (CLONE_VM)"},
-	{kcmpFiles, "descriptor table (CLONE_FILES)"},
-	{kcmpFS, "working directory (CLONE_FS)"},
-	{kcmpSighand, "signal handlers (CLONE_SIGHAND)"},
-}
-
-// refuseSharing finds processes that share what normally only threads do, and
-// threads that do not share it.
-func (s *snapshot) refuseSharing() error {
-	for _, sh := range shareable {
-		procs := append([]*process(nil), s.procs...)
-		var failed error
-		sort.Slice(procs, func(i, j int) bool {
-			order, err := kcmp(procs[i].held.PID, procs[j].held.PID, sh.kcmp)
-			failed = errors.Join(failed, err)
-			return order == 1
-		})
-		if failed != nil {
-			return failed
-		}
-		for i := 1; i < len(procs); i++ {
-			order, err := kcmp(procs[i-1].held.PID, procs[i].held.PID, sh.kcmp)
-			if err != nil {
-				return err
-			}
-			if order == 0 {
-				s.refuse(procs[i], sh.what, fmt.Sprintf("shared with pid %d", procs[i-1].held.PID), "")
-			}
-		}
-	}
-	return s.refuseUnshared()
-}
-
-func (s *snapshot) refuseUnshared() error {
-	for _, p := range s.procs {
-		for _, t := range p.held.Threads[1:] {
-			for _, sh := range shareable[1:3] {
-				order, err := kcmp(p.held.PID, task.PID(t.TID), sh.kcmp)
-				if err != nil {
-					return err
-				}
-				if order != 0 {
-					s.refuse(p, fmt.Sprintf("thread %d", t.TID), "does not share its process's "+sh.what, "")
-				}
-			}
-		}
-	}
-	return nil
-}
-
-// kcmp is kcmp(2): 0 equal, 1 less, 2 greater.
-func kcmp(a, b task.PID, what int) (int, error) {
-	order, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(a), uintptr(b), uintptr(what), 0, 0, 0)
-	if errno != 0 {
-		return 0, fmt.Errorf("kcmp pid %d and %d: %w", a, b, errno)
-	}
-	return int(order), nil
 }

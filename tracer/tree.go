@@ -48,11 +48,12 @@ func (s *snapshot) pause() time.Duration {
 
 // process is one frozen process and what is known of it so far.
 type process struct {
-	held  *task.Process
-	facts taskstate.Facts
-	vmas  []procfs.VMA
-	space memstate.Space
-	pages []memimg.Range
+	held   *task.Process
+	facts  taskstate.Facts
+	vmas   []procfs.VMA
+	shares taskstate.Sharing
+	space  memstate.Space
+	pages  []memimg.Range
 }
 
 func (s *snapshot) newSpace() uint32 {
@@ -123,13 +124,16 @@ func (s *snapshot) survey() error {
 func (s *snapshot) surveyOnce() error {
 	s.objects.NewSpace = s.newSpace
 	s.refuseProcesses()
-	if err := s.refuseSharing(); err != nil {
+	if err := s.surveySharing(); err != nil {
 		return err
 	}
 	if err := s.surveyFiles(); err != nil {
 		return err
 	}
 	for _, p := range s.procs {
+		if p.shares.Memory != 0 {
+			continue
+		}
 		if _, err := s.objects.Program(p.held.PID); err != nil {
 			s.refuse(p, "program file", err.Error(), "restart the program from its new file first")
 		}
@@ -150,7 +154,7 @@ func (s *snapshot) surveyOnce() error {
 func (s *snapshot) surveyFiles() error {
 	var procs []fdstate.Proc
 	for _, p := range s.procs {
-		procs = append(procs, fdstate.Proc{Held: p.held, Comm: p.facts.Stat.Comm})
+		procs = append(procs, fdstate.Proc{Held: p.held, Comm: p.facts.Stat.Comm, Shares: p.shares.Files != 0})
 	}
 	var err error
 	s.rec.Files, err = fdstate.Capture(procs, netstate.WithFiles(), &s.objects, &s.refused)
@@ -160,8 +164,10 @@ func (s *snapshot) surveyFiles() error {
 // capture puts the parasite into every process and has it tell what only the
 // process itself can.
 func (s *snapshot) capture() error {
+	byID := map[task.ID]*process{}
 	for _, p := range s.procs {
-		if err := p.held.Infect(p.vmas); err != nil {
+		byID[p.held.ID] = p
+		if err := p.infect(byID[p.shares.Memory]); err != nil {
 			return err
 		}
 		var err error
@@ -169,13 +175,24 @@ func (s *snapshot) capture() error {
 		if rec.Process, err = taskstate.Capture(p.held, p.facts); err != nil {
 			return err
 		}
-		rec.Creds = taskstate.CredsOf(&p.facts.Status)
-		if rec.Mem.MM, err = memstate.CaptureMM(p.held, p.facts.Stat, &s.objects); err != nil {
-			return err
+		rec.Creds, rec.Shares = taskstate.CredsOf(&p.facts.Status), p.shares
+		if p.shares.Memory == 0 {
+			if rec.Mem.MM, err = memstate.CaptureMM(p.held, p.facts.Stat, &s.objects); err != nil {
+				return err
+			}
 		}
 		s.rec.Processes = append(s.rec.Processes, rec)
 	}
 	return s.captureTree()
+}
+
+// infect puts the parasite into a process, unless it is there already by way
+// of another with the same memory.
+func (p *process) infect(mate *process) error {
+	if mate != nil {
+		return p.held.ShareParasite(mate.held)
+	}
+	return p.held.Infect(p.vmas)
 }
 
 // captureTree records what concerns the tree as a whole.
@@ -200,13 +217,19 @@ func (s *snapshot) captureTree() error {
 	return nil
 }
 
+// ids are the tree's own ids of its processes, by the ids that we see.
+func (s *snapshot) ids() map[int]task.ID {
+	ids := map[int]task.ID{}
+	for _, p := range s.procs {
+		ids[int(p.held.TGID)] = p.held.ID
+	}
+	return ids
+}
+
 // linkParents translates parents and foreground groups to ids of the tree.
 // What leads outside becomes 0.
 func (s *snapshot) linkParents() {
-	ids := map[int]task.ID{}
-	for _, p := range s.procs {
-		ids[int(p.held.PID)] = p.held.ID
-	}
+	ids := s.ids()
 	groups := map[int]task.ID{}
 	for i, p := range s.procs {
 		rec := &s.rec.Processes[i]

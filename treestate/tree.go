@@ -105,6 +105,8 @@ func (t *Tree) check() error {
 			return fmt.Errorf("%w: process %d has no leader", ErrMalformed, p.ID)
 		case p.Parent != 0 && !seen[p.Parent]:
 			return fmt.Errorf("%w: process %d comes before its parent %d", ErrMalformed, p.ID, p.Parent)
+		case p.Shares.Memory != 0 && len(p.Mem.VMAs) != 0 || p.Shares.Files != 0 && len(t.Files.Tables[i]) != 0:
+			return fmt.Errorf("%w: process %d has what it shares with another", ErrMalformed, p.ID)
 		}
 		for _, th := range p.Threads {
 			if th.ID <= 0 || seen[th.ID] {
@@ -112,6 +114,9 @@ func (t *Tree) check() error {
 			}
 			seen[th.ID] = true
 		}
+	}
+	if _, err := t.Makers(); err != nil {
+		return fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	return nil
 }

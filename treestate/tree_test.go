@@ -16,7 +16,7 @@ func sample() *Tree {
 	process := func(id, parent task.ID) Process {
 		return Process{
 			Process: taskstate.Process{
-				ID: id, Parent: parent, Group: 7, Session: 7, ExitSignal: 17, Command: []string{"a", "b"}, Cwd: "/",
+				ID: id, Parent: parent, Group: 7, Session: 7, ExitSignal: 17, Command: []string{"a", "b"}, FS: taskstate.FS{Cwd: "/"},
 				Limits:  []taskstate.Limit{{Soft: 1, Hard: 2}},
 				Actions: []taskstate.Action{{Signal: 2, Handler: 0x1000, Mask: 4}},
 				Timers:  []taskstate.PosixTimer{{ID: 3, Signal: 14, Spec: make([]byte, 32)}},

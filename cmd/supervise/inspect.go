@@ -80,7 +80,7 @@ func printManifest(stdout io.Writer, facts *imageFacts) error {
 func printProcess(w io.Writer, tree *treestate.Tree, i int) {
 	p := &tree.Processes[i]
 	fmt.Fprintf(w, "\nprocess %d: %s\n", p.ID, strings.Join(p.Command, " "))
-	fmt.Fprintf(w, "  ppid %d, pgid %d, sid %d, cwd %s, umask %04o\n", p.Parent, p.Group, p.Session, p.Cwd, p.Umask)
+	fmt.Fprintf(w, "  ppid %d, pgid %d, sid %d, cwd %s, umask %04o\n", p.Parent, p.Group, p.Session, p.FS.Cwd, p.FS.Umask)
 	for _, t := range p.Threads {
 		fmt.Fprintf(w, "  thread %d: %s\n", t.ID, t.Name)
 	}

@@ -97,3 +97,9 @@ func newStat(f *[statFields + 1]uint64) Stat {
 		ExitSignal: int(f[38]), RTPriority: int(f[40]), Policy: int(f[41]), ExitCode: int(f[52]),
 	}
 }
+
+// Dead reports whether the process has ended. One whose first thread has exited
+// while others run looks like a zombie and is none.
+func (s *Stat) Dead() bool {
+	return s.State == 'X' || s.State == 'Z' && s.NumThreads <= 1
+}

@@ -1,9 +1,13 @@
 package task
 
 import (
+	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"supervise/internal/procfs"
 )
 
 // Exit ends a held bare process with the given exit code. Its parent finds a
@@ -22,6 +26,38 @@ func (p *Process) Exit(code int) error {
 	}
 	return t.resumeToDeath(0)
 }
+
+// EndLeader ends the first thread of a held bare process with the given exit
+// code, while others stay. Its death is not reported to anybody, since the
+// process lives (man 2 ptrace), so that it is let go before and looked after.
+func (p *Process) EndLeader(code int) error {
+	t := p.Leader()
+	var b Batch
+	b.Add(unix.SYS_EXIT, code)
+	if err := Write(p.PID, p.space.table(), encode(b.calls, t.stopRow(), p.space.table())); err != nil {
+		return err
+	}
+	regs := parasiteRegs(t.Regs, p.space.code, p.space.table(), p.space.frame(), 1, true)
+	err := errors.Join(ptraceSetRegs(t.TID, &regs), ptraceSetSigmask(t.TID, allSignals), ptraceDetach(t.TID, 0))
+	if err != nil {
+		return goneErr("end", t.TID, err)
+	}
+	p.Threads = p.Threads[1:]
+	p.PID = PID(p.Leader().TID)
+	for end := time.Now().Add(leaderTime); time.Now().Before(end); time.Sleep(50 * time.Microsecond) {
+		st, err := procfs.ReadTaskStat(int(p.PID), int(t.TID))
+		if err != nil {
+			return goneErr("look at", t.TID, err)
+		}
+		if st.State == 'Z' {
+			return nil
+		}
+	}
+	return fmt.Errorf("task %d did not end", t.TID)
+}
+
+// leaderTime is how long a thread may take to exit.
+const leaderTime = 10 * time.Second
 
 // Die ends a held bare process by a signal, without a core dump.
 func (p *Process) Die(sig unix.Signal) error {

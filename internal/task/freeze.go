@@ -103,7 +103,7 @@ func (f *freezer) seizeTree(pid PID) error {
 func (f *freezer) seizeProcess(pid PID) error {
 	p := f.procs[pid]
 	if p == nil {
-		p = &Process{PID: pid}
+		p = &Process{PID: pid, TGID: pid}
 		f.procs[pid] = p
 	}
 	f.order = append(f.order, p)
@@ -302,9 +302,7 @@ func (p *Process) hold() error {
 		}
 		return 0
 	})
-	if p.Leader().TID != TID(p.PID) {
-		return fmt.Errorf("freeze pid %d: its first thread has exited while others run: not supported", p.PID)
-	}
+	p.PID = PID(p.Leader().TID)
 	for _, t := range p.Threads {
 		if err := t.hold(); err != nil {
 			return err
@@ -326,17 +324,18 @@ func (p *Process) ids() error {
 		for _, t := range p.Threads {
 			t.ID = ID(t.TID)
 		}
-		p.ID = ID(p.PID)
+		p.ID = ID(p.TGID)
 		return err
 	}
+	var st procfs.Status
 	for _, t := range p.Threads {
-		st, err := procfs.ReadTaskStatus(int(p.PID), int(t.TID))
-		if err != nil {
+		var err error
+		if st, err = procfs.ReadTaskStatus(int(p.PID), int(t.TID)); err != nil {
 			return goneErr("read status of", t.TID, err)
 		}
 		t.ID = ID(st.NSpid[len(st.NSpid)-1])
 	}
-	p.ID = p.Leader().ID
+	p.ID = ID(st.NStgid[len(st.NStgid)-1])
 	return nil
 }
 

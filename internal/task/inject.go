@@ -71,17 +71,17 @@ func (t *Thread) runTable(calls []*Call) error {
 // stopRow is the last row of every table: what stops the parasite when a
 // tracer is there, and does nothing when there is none.
 func (t *Thread) stopRow() Call {
-	s := t.Proc.space
-	if s.stopSignal == 0 {
+	sig := t.Proc.stopSignal
+	if sig == 0 {
 		return Call{Nr: unix.SYS_GETPID} // single-stepped by system call instead
 	}
-	return Call{Nr: unix.SYS_TGKILL, args: [6]uint64{uint64(t.Proc.ID), uint64(t.ID), uint64(s.stopSignal)}}
+	return Call{Nr: unix.SYS_TGKILL, args: [6]uint64{uint64(t.Proc.ID), uint64(t.ID), uint64(sig)}}
 }
 
 // inject follows steps 2 to 6 of the package comment: frame and table are
 // written.
 func (t *Thread) inject(code, row, frame Addr, rows int, store bool) error {
-	sig := t.Proc.space.stopSignal
+	sig := t.Proc.stopSignal
 	regs := parasiteRegs(t.Regs, code, row, frame, rows, store)
 	if err := ptraceSetRegs(t.TID, &regs); err != nil {
 		return goneErr("set registers of", t.TID, err)

@@ -11,7 +11,13 @@ import (
 
 // Process is a held process: all of its threads are held.
 type Process struct {
-	PID     PID
+	// PID is the process's id, by which files under /proc and calls reach it.
+	// When its first thread has exited while others run, nothing of the
+	// process is left there: then PID is the tid of its oldest living thread,
+	// which both take as well, and TGID has the id.
+	PID  PID
+	TGID PID
+
 	ID      ID
 	Threads []*Thread // the leader first, then by age
 	Shared  []Siginfo // signals sent to the process as a whole, oldest first
@@ -20,12 +26,14 @@ type Process struct {
 	// before it was held, or 0.
 	Stopped syscall.Signal
 
-	space     *space
-	leftovers []procfs.VMA // parasites of killed supervisors
-	vdso      *place       // where the vDSO is, once a thread's place was compared with it
+	space      *space // one for all processes that share an address space
+	stopSignal unix.Signal
+	leftovers  []procfs.VMA // parasites of killed supervisors
+	vdso       *place       // where the vDSO is, once a thread's place was compared with it
 }
 
-// Leader is the thread whose id is the process's.
+// Leader is the thread whose id is the process's, or where it has exited the
+// oldest that lives.
 func (p *Process) Leader() *Thread { return p.Threads[0] }
 
 // Run runs the calls of b in the leader.
@@ -69,11 +77,15 @@ func awaitFirstStop(tid TID) error {
 	return nil
 }
 
-// AdoptProcess makes a held process of a child that parent forked. id is what
-// clone returned to the parent.
-func AdoptProcess(parent *Process, tid TID, id ID) (*Process, error) {
-	space := *parent.space
-	p := &Process{PID: PID(tid), ID: id, space: &space}
+// AdoptProcess makes a held process of a child that parent cloned. id is what
+// clone returned to the parent; sameMemory says that it was with CLONE_VM.
+func AdoptProcess(parent *Process, tid TID, id ID, sameMemory bool) (*Process, error) {
+	space := parent.space
+	if !sameMemory {
+		own := *parent.space
+		space = &own
+	}
+	p := &Process{PID: PID(tid), TGID: PID(tid), ID: id, space: space, stopSignal: parent.stopSignal}
 	_, err := p.AdoptThread(tid, id)
 	return p, err
 }
@@ -96,7 +108,7 @@ func (p *Process) AdoptThread(tid TID, id ID) (*Thread, error) {
 // AvoidSignals keeps the parasite from using one of the given set of signals
 // to stop itself: they are about to be queued in the process.
 func (p *Process) AvoidSignals(pending uint64) {
-	p.space.stopSignal = harmlessSignal(pending)
+	p.stopSignal = harmlessSignal(pending)
 }
 
 // MovedVDSO tells where the end of the vDSO is after it has been mapped anew,
@@ -151,7 +163,7 @@ func (p *Process) KeepOnExit() error {
 // Release. Calls can still be run in it.
 func (p *Process) StopGroup() error {
 	leader := p.Leader()
-	if err := unix.Tgkill(int(p.PID), int(leader.TID), unix.SIGSTOP); err != nil {
+	if err := unix.Tgkill(int(p.TGID), int(leader.TID), unix.SIGSTOP); err != nil {
 		return goneErr("stop", leader.TID, err)
 	}
 	if err := leader.resumeToStop(0); err != nil { // about to take the signal
@@ -180,15 +192,29 @@ func (t *Thread) resumeToStop(sig syscall.Signal) error {
 	return err
 }
 
+// Pidfd opens a pidfd of the process, for pidfd_getfd(2). Where the leader has
+// exited it has no descriptors any more, and PID names another thread.
+func (p *Process) Pidfd() (int, error) {
+	flags := 0
+	if p.PID != PID(p.TGID) {
+		flags = unix.PIDFD_THREAD // since Linux 6.9
+	}
+	fd, err := unix.PidfdOpen(int(p.PID), flags)
+	if err != nil {
+		return -1, goneErr("pidfd_open", TID(p.PID), err)
+	}
+	return fd, nil
+}
+
 // Kill ends the process.
 func (p *Process) Kill() error {
-	return unix.Kill(int(p.PID), unix.SIGKILL)
+	return unix.Kill(int(p.TGID), unix.SIGKILL)
 }
 
 // Alive tells whether the process exists and has not become a zombie.
 func (pid PID) Alive() bool {
 	st, err := procfs.ReadStat(int(pid))
-	return err == nil && st.State != 'Z' && st.State != 'X'
+	return err == nil && !st.Dead()
 }
 
 // Settle puts the final registers and masks of all threads into place.

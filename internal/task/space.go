@@ -30,9 +30,9 @@ const (
 
 // space is the parasite's presence in one address space.
 type space struct {
-	code       Addr
-	slack      Addr // end of the vDSO where bootstrap code may stand, 0 once erased
-	stopSignal unix.Signal
+	code  Addr
+	slack Addr // end of the vDSO where bootstrap code may stand
+	cured bool // by one of the processes that share it
 }
 
 func (s *space) data() Addr  { return s.code + codeSize }
@@ -92,7 +92,7 @@ func (p *Process) Infect(vmas []procfs.VMA, others ...[]procfs.VMA) error {
 		return err
 	}
 	s := &space{code: hole, slack: slack}
-	if s.stopSignal, err = p.pickStopSignal(); err != nil {
+	if p.stopSignal, err = p.pickStopSignal(); err != nil {
 		return err
 	}
 	p.space = s
@@ -191,19 +191,27 @@ func (p *Process) writeCode() error {
 	return Write(p.PID, p.space.frame(), binary.LittleEndian.AppendUint64(nil, 0))
 }
 
+// ShareParasite lets p use the parasite of another process with the same
+// address space.
+func (p *Process) ShareParasite(other *Process) error {
+	p.space = other.space
+	var err error
+	p.stopSignal, err = p.pickStopSignal()
+	return err
+}
+
 // Cure unmaps the parasite and erases the bootstrap code. Every thread of the
 // process must have its own registers back, which Run sees to.
 func (p *Process) Cure() error {
-	if p.space == nil {
+	if p.space == nil || p.space.cured {
 		return nil
 	}
 	unmap := Call{Nr: unix.SYS_MUNMAP, args: [6]uint64{uint64(p.space.code), parasiteSpan}}
 	if err := p.Threads[0].bootstrap([]Call{unmap}); err != nil {
 		return err
 	}
-	err := p.eraseSlack()
-	p.space = nil
-	return err
+	p.space.cured = true
+	return p.eraseSlack()
 }
 
 func (p *Process) eraseSlack() error {

@@ -169,7 +169,7 @@ func (t *Thread) detach() error {
 // resend sends the signals again that arrived while the thread was held.
 func (t *Thread) resend() {
 	for _, sig := range t.missed {
-		_ = unix.Tgkill(int(t.Proc.PID), int(t.TID), sig) // it may have died since
+		_ = unix.Tgkill(int(t.Proc.TGID), int(t.TID), sig) // it may have died since
 	}
 	t.missed = nil
 }

@@ -51,7 +51,7 @@ func Start(path string, argv []string, attr *syscall.ProcAttr) (*Process, error)
 	if err := ptraceSetOptions(tid, traceNew|unix.PTRACE_O_EXITKILL); err != nil {
 		return nil, errors.Join(goneErr("set options of", tid, err), unix.Kill(pid, unix.SIGKILL))
 	}
-	p := &Process{PID: PID(pid)}
+	p := &Process{PID: PID(pid), TGID: PID(pid)}
 	if _, err := p.AdoptThread(tid, 0); err != nil {
 		return nil, errors.Join(err, unix.Kill(pid, unix.SIGKILL))
 	}

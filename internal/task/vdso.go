@@ -26,9 +26,9 @@ func (t *Thread) insideVDSO(regs *Regs) (bool, error) {
 	}
 	p := t.Proc
 	if p.vdso == nil {
-		vmas, err := procfs.ReadMaps(int(p.PID))
+		vmas, err := procfs.ReadMaps(int(t.TID)) // the leader may have exited
 		if err != nil {
-			return false, goneErr("read mappings of", TID(p.PID), err)
+			return false, goneErr("read mappings of", t.TID, err)
 		}
 		p.vdso = &place{}
 		for i := range vmas {

@@ -41,9 +41,30 @@ static int waits(void *unused UNUSED) {
 	wait_go();
 	return 0;
 }
-static int o_sharedvm(void) { // a process, not a thread, that shares memory
+static int between(void *gate) { // shares no more what its child and its parent share
 	char *stack = map(64 * KiB, RW, ANON);
-	return clone(waits, stack + 64 * KiB, CLONE_VM | SIGCHLD, NULL);
+	MUST(clone(waits, stack + 64 * KiB, CLONE_FILES | SIGCHLD, NULL) > 0 && unshare(CLONE_FILES) == 0);
+	gate_pass(gate);
+	return waits(NULL);
+}
+static int o_pastparent(void) {
+	char *stack = map(64 * KiB, RW, ANON);
+	void *gate = (void *)new_gate();
+	MUST(clone(between, stack + 64 * KiB, CLONE_FILES | SIGCHLD, gate) > 0);
+	gate_wait(gate, 1);
+	return 0;
+}
+static void *leaves(void *gate) {
+	MUST(unshare(CLONE_FILES) == 0);
+	gate_pass(gate);
+	wait_go();
+	return NULL;
+}
+static int o_ownfiles(void) { // a thread with a descriptor table of its own
+	void *gate = (void *)new_gate();
+	thread(leaves, gate);
+	gate_wait(gate, 1);
+	return 0;
 }
 static int o_terminalqueue(void) { // written to a terminal, not yet read
 	int master = posix_openpt(O_RDWR | O_NOCTTY);
@@ -60,7 +81,7 @@ static const struct {
 	int (*make)(void);
 } kinds[] = {
 #define O(n) {#n, o_##n}
-	O(socketpair), O(tcp), O(udp), O(netlink), O(io_uring), O(fanotify), O(userfaultfd), O(sysvshm), O(pidfd), O(mqueue), O(sharedvm),
+	O(socketpair), O(tcp), O(udp), O(netlink), O(io_uring), O(fanotify), O(userfaultfd), O(sysvshm), O(pidfd), O(mqueue), O(pastparent), O(ownfiles),
 	O(terminalqueue), O(traced), O(none),
 };
 
