@@ -53,7 +53,7 @@ func benchmark(b *testing.B, name string) {
 				procs = append(procs, Proc{Held: p, Comm: "subject"})
 			}
 			for b.Loop() {
-				if state, err = Capture(procs, Kinds, &objects{}, &refuse.List{}); err != nil {
+				if state, err = Capture(procs, Kinds, &objects{}, nil, &refuse.List{}); err != nil {
 					return err
 				}
 			}

@@ -97,9 +97,21 @@ func (rec *Epoll) procs(int) []int {
 func (rec *Epoll) Link(o *Opener, i, file int) {
 	epfd := o.r.number(i, file)
 	for _, in := range rec.Interests {
-		if in.Proc == i {
+		if in.Proc == i && o.r.watches(i, in.FD) {
 			o.Call(fmt.Sprintf("epoll_ctl of fd %d", in.FD), unix.SYS_EPOLL_CTL, epfd, unix.EPOLL_CTL_ADD, in.FD,
 				epollEvent(in.Events, in.Data))
 		}
 	}
+}
+
+// watches tells whether a number leads to what it did. If a rule has closed or
+// redirected it, the interest is gone, as it is after close(2).
+func (r *Restorer) watches(i, num int) bool {
+	for _, fd := range r.state.Tables[i] {
+		if fd.Num == num {
+			_, other := r.records[fd.File].(*Redirected)
+			return !other
+		}
+	}
+	return false
 }

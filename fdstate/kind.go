@@ -30,13 +30,21 @@ type Kind struct {
 	Hint string
 }
 
+// Tags that rules speak of.
+const (
+	tagOutside    Tag = 1
+	tagObject     Tag = 3
+	tagRegular    Tag = 4
+	tagRedirected Tag = 90
+)
+
 // Kinds lists every kind of descriptor but sockets.
 var Kinds = []Kind{ // tags are in images: never renumber
 	// Outside comes first: it stands for pipes and terminals that lead out of the tree.
-	{Tag: 1, Name: "outside", Match: (*Desc).leadsOutside, Capture: captureOutside, New: record[Outside], Shared: true},
+	{Tag: tagOutside, Name: "outside", Match: (*Desc).leadsOutside, Capture: captureOutside, New: record[Outside], Shared: true},
 	{Tag: 2, Name: "path only (O_PATH)", Match: isPathOnly, Capture: capturePathOnly, New: record[PathOnly]},
-	{Tag: 3, Name: "unlinked file or memfd", Match: isObject, Capture: captureObject, New: record[Object]},
-	{Tag: 4, Name: "regular file", Match: isRegular, Capture: captureRegular, New: record[Regular]},
+	{Tag: tagObject, Name: "unlinked file or memfd", Match: isObject, Capture: captureObject, New: record[Object]},
+	{Tag: tagRegular, Name: "regular file", Match: isRegular, Capture: captureRegular, New: record[Regular]},
 	{Tag: 5, Name: "directory", Match: isDirectory, Capture: captureDirectory, New: record[Directory]},
 	{Tag: 6, Name: "device", Match: isDevice, Capture: captureDevice, New: record[Device]},
 	{Tag: 7, Name: "pipe or fifo", Match: isPipe, Capture: capturePipe, New: record[Pipe], Shared: true},
@@ -47,6 +55,9 @@ var Kinds = []Kind{ // tags are in images: never renumber
 	{Tag: 12, Name: "epoll", Match: anon("[eventpoll]"), Capture: captureEpoll, New: record[Epoll]},
 	{Tag: 13, Name: "pidfd", Match: isPidfd, Capture: capturePidfd, New: record[Pidfd], Late: true},
 	{Tag: 14, Name: "inotify", Match: anon("inotify"), Capture: captureInotify, New: record[Inotify]},
+
+	// Made by rules of a policy, in the place of another.
+	{Tag: tagRedirected, Name: "redirected by a policy", Match: never, New: record[Redirected]},
 
 	// Refused, each with its reason.
 	{Tag: 100, Name: "io_uring", Match: anon("[io_uring]"), Why: "requests in flight and the rings' state cannot be read back",
@@ -68,6 +79,10 @@ var Kinds = []Kind{ // tags are in images: never renumber
 		Hint: "only stdin, stdout, stderr and the controlling terminal can be reconnected"},
 	{Tag: 116, Name: "other anonymous inode", Match: isAnon, Why: "this kind of descriptor is not known"},
 }
+
+// ByRule tells that records of this kind are made by rules of a policy, and
+// that no descriptor is of it.
+func (k *Kind) ByRule() bool { return k.Capture == nil && k.New != nil }
 
 func record[T any, P interface {
 	*T

@@ -27,6 +27,9 @@ func (r *Restorer) findLinks() {
 	for file := range r.state.Files {
 		var procs []int
 		first := r.firstProc(file)
+		if first < 0 {
+			continue
+		}
 		if rec, ok := r.records[file].(linker); ok {
 			procs = rec.procs(first)
 		}

@@ -76,9 +76,10 @@ func (r *Restorer) lock(o *Opener, i int) {
 	for _, file := range r.locked[i] {
 		f := &r.state.Files[file]
 		mark := len(o.then)
+		num := r.state.Tables[i].Find(file)
 		for _, l := range f.Locks {
 			if l.Kind != LockPOSIX || l.Proc == i {
-				l.restore(o, r.state.Tables[i].Find(file))
+				l.restore(o, num)
 			}
 		}
 		o.wrap(mark, func(err error) error {
@@ -99,6 +100,10 @@ func (r *Restorer) findLocks() {
 			proc := l.Proc
 			if l.Kind != LockPOSIX {
 				proc = r.firstProc(file)
+			}
+			// Without a descriptor there is no lock: a rule has closed it.
+			if r.firstProc(file) < 0 || r.state.Tables[proc].Find(file) < 0 {
+				continue
 			}
 			if list := r.locked[proc]; !slices.Contains(list, file) {
 				r.locked[proc] = append(list, file)

@@ -1,11 +1,16 @@
 package fdstate
 
-import "strings"
+import (
+	"errors"
+	"io/fs"
+	"strings"
+)
 
 // Object is the image record of a description of a file whose content is in
 // the image: a memfd or an unlinked regular file.
 type Object struct {
-	ID uint32 `cbor:"1,keyasint" json:"object"`
+	ID    uint32 `cbor:"1,keyasint" json:"object"`
+	Saved bool   `cbor:"2,keyasint,omitempty" json:"saved,omitempty"` // a regular file that has a name, saved by a rule
 }
 
 // isObject matches regular files without a name.
@@ -19,6 +24,21 @@ func captureObject(d *Desc, s *Survey) (Record, error) {
 	}
 	id, err := s.Env.Object(d.PID, d.FD, &d.Stat, d.Link)
 	return &Object{ID: id}, err
+}
+
+// saveRegular saves a file that would be opened again by its name.
+func saveRegular(d *Desc, s *Survey) (Record, error) {
+	if err := d.checkLocks(); err != nil {
+		return nil, err
+	}
+	if err := d.checkPath(); err != nil {
+		return nil, err
+	}
+	id, err := s.Env.Object(d.PID, d.FD, &d.Stat, d.Link)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, Refuse("it cannot be read, and a rule says that it is saved", "")
+	}
+	return &Object{ID: id, Saved: true}, err
 }
 
 // Restore opens the object that is open already a second time, so that this

@@ -26,6 +26,7 @@ var samples = map[Tag]Record{
 	12: &Epoll{Interests: []Interest{{Proc: 0, FD: 7, Events: 1 << 31, Data: 1<<64 - 1}}},
 	13: &Pidfd{ID: 77},
 	14: &Inotify{Watches: []Watch{{WD: 2, Mask: unix.IN_CREATE, File: WatchName{Path: "/proc/7/fd/3", Follow: true}}}},
+	90: &Redirected{Path: "/a", From: 1},
 }
 
 // TestRecords also makes sure that tags are used once, and that every kind is
@@ -37,10 +38,10 @@ func TestRecords(t *testing.T) {
 			t.Errorf("kind %d (%s): tag used twice, or no name or match", k.Tag, k.Name)
 		}
 		seen[k.Tag] = true
-		if (k.Capture == nil) != (k.New == nil) || (k.Capture == nil) != (k.Why != "") {
+		if (k.Capture == nil) != (k.New == nil) && k.Tag != tagRedirected || (k.New == nil) != (k.Why != "") {
 			t.Errorf("%s: neither captured nor refused", k.Name)
 		}
-		if k.Capture == nil {
+		if k.New == nil {
 			continue
 		}
 		data, err := encodeRecord(samples[k.Tag])
@@ -77,7 +78,8 @@ func TestNewRestorerRefuses(t *testing.T) {
 		"no file 1":                 func(s *State) { s.Tables[0][0].File = 1 },
 		"number 3 after 3":          func(s *State) { s.Tables[0] = append(s.Tables[0], FD{Num: 3}) },
 		"number -1":                 func(s *State) { s.Tables[0][0].Num = -1 },
-		"no descriptor refers":      func(s *State) { s.Tables = nil },
+		"it has no record":          func(s *State) { s.Files[0].Data = nil },
+		"not a redirected file":     func(s *State) { *s = state(t, 90, &Redirected{Path: "/a"}) },
 		"not a lock":                func(s *State) { s.Files[0].Locks = []Lock{{Kind: LockPOSIX, Proc: 1}} },
 		"no process 5":              func(s *State) { *s = state(t, 12, &Epoll{Interests: []Interest{{Proc: 5}}}) },
 		"3 is not the number of":    func(s *State) { *s = state(t, 1, &Outside{Std: []int{3}}) },
@@ -98,7 +100,7 @@ func TestNewRestorerRefuses(t *testing.T) {
 // and nothing makes them panic or the restorer take indexes out of range.
 func FuzzRecords(f *testing.F) {
 	for _, k := range Kinds {
-		if k.Capture != nil {
+		if k.New != nil {
 			data, err := encodeRecord(samples[k.Tag])
 			if err != nil {
 				f.Fatal(err)

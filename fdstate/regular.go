@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"supervise/internal/task"
 )
 
 // Regular is the image record of a regular file that is opened again by its
@@ -82,4 +84,35 @@ func (rec *Regular) Restore(o *Opener, f *File, at Slot) error {
 	})
 	o.Seek(at.Num, f.Pos)
 	return nil
+}
+
+// Truncate cuts back the files that have grown since the snapshot, as far as
+// rules say so and the tree has them open for writing. Nothing of the restart
+// may fail after it. procs are all processes, with their descriptors.
+func (r *Restorer) Truncate(procs []*task.Process) error {
+	for file := range r.state.Files {
+		f, first := &r.state.Files[file], r.firstProc(file)
+		rec, ok := r.records[file].(*Regular)
+		if !ok || !f.truncate || first < 0 || f.Flags&unix.O_ACCMODE == unix.O_RDONLY {
+			continue
+		}
+		o := r.opener(procs[first])
+		if err := rec.truncate(o, r.state.Tables[first].Find(file)); err != nil {
+			return fmt.Errorf("truncate %s to %d bytes: %w", f.Link, rec.Size, err)
+		}
+	}
+	return nil
+}
+
+func (rec *Regular) truncate(o *Opener, num int) error {
+	fd, err := o.Copy(num)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Size <= rec.Size {
+		return err
+	}
+	return unix.Ftruncate(fd, rec.Size)
 }

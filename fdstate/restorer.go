@@ -1,6 +1,7 @@
 package fdstate
 
 import (
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -107,6 +108,9 @@ func (r *Restorer) kindAt(file int) *Kind { return r.kinds[r.state.Files[file].T
 
 // shared tells whether a file is opened in the builder.
 func (r *Restorer) shared(file int) bool {
+	if r.records[file] == nil {
+		return false
+	}
 	if owned, ok := r.records[file].(interface{ own() bool }); ok && owned.own() {
 		return r.many[file]
 	}
@@ -177,8 +181,41 @@ func (r *Restorer) moveStdio(o *Opener) error {
 	return r.findTerminals(o)
 }
 
-// open queues all it takes to open a file at a slot.
+// open opens a file at a slot. Where a rule says so, one that cannot be opened
+// as it was becomes /dev/null.
 func (r *Restorer) open(o *Opener, file int, at Slot) error {
+	if _, named := r.records[file].(named); !named || !r.state.Files[file].ignore {
+		return r.queue(o, file, at)
+	}
+	if err := o.Run(); err != nil {
+		return err
+	}
+	err := r.queue(o, file, at)
+	if err == nil {
+		err = o.Run()
+	}
+	if err == nil || errors.Is(err, task.ErrGone) {
+		return err
+	}
+	o.batch, o.then = task.Batch{}, nil
+	o.batch.Add(unix.SYS_CLOSE, at.Num).Optional() // it may be open, and of another type
+	o.used.remove(at.Num)
+	o.OpenPath(at, "open "+nowhere, nowhere, accessOf(r.state.Files[file].Flags))
+	r.records[file] = &Redirected{Path: nowhere, From: file}
+	return o.Run()
+}
+
+// named is a record of what one open of a name brings back.
+type named interface{ named() }
+
+func (*Regular) named()    {}
+func (*Directory) named()  {}
+func (*Device) named()     {}
+func (*PathOnly) named()   {}
+func (*Redirected) named() {}
+
+// queue queues all it takes to open a file at a slot.
+func (r *Restorer) queue(o *Opener, file int, at Slot) error {
 	f := &r.state.Files[file]
 	wrap := func(err error) error { return fmt.Errorf("restore %s (%s): %w", f.Link, r.kindAt(file).Name, err) }
 	mark := len(o.then)

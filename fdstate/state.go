@@ -25,8 +25,14 @@ type File struct {
 	Link  string          `cbor:"4,keyasint" json:"link"` // as /proc/PID/fd showed it
 	Owner *Owner          `cbor:"5,keyasint,omitempty" json:"owner,omitempty"`
 	Locks []Lock          `cbor:"6,keyasint,omitempty" json:"locks,omitempty"`
-	Data  cbor.RawMessage `cbor:"7,keyasint" json:"-"` // the record of its kind
+	Data  cbor.RawMessage `cbor:"7,keyasint,omitempty" json:"-"` // the record of its kind; none if a rule left it out
+
+	truncate, ignore bool // what a rule says at the restart
 }
+
+// captured tells whether there is a record. A file without one has no
+// descriptors.
+func (f *File) captured() bool { return len(f.Data) > 0 }
 
 // Table is a process's descriptors in ascending order.
 type Table []FD
@@ -113,7 +119,8 @@ func decodeRecord(data []byte, rec Record) error {
 	return nil
 }
 
-// Records decodes the records of all files, in their order.
+// Records decodes the records of all files, in their order. It is nil for a
+// file that was left out.
 func (s *State) Records(kinds []Kind) ([]Record, error) {
 	byTag := make(map[Tag]*Kind, len(kinds))
 	for i := range kinds {
@@ -121,6 +128,9 @@ func (s *State) Records(kinds []Kind) ([]Record, error) {
 	}
 	records := make([]Record, len(s.Files))
 	for i, f := range s.Files {
+		if !f.captured() {
+			continue
+		}
 		kind := byTag[f.Tag]
 		if kind == nil || kind.New == nil {
 			return nil, &RecordError{File: i, Tag: f.Tag, Err: errors.New("unknown tag")}
@@ -155,8 +165,8 @@ func (s *State) check() error {
 		}
 	}
 	for i := range s.Files {
-		if !used[i] {
-			return fmt.Errorf("file %d (%s): no descriptor refers to it", i, s.Files[i].Link)
+		if used[i] && !s.Files[i].captured() {
+			return fmt.Errorf("file %d (%s): a descriptor refers to it, and it has no record", i, s.Files[i].Link)
 		}
 		for _, l := range s.Files[i].Locks {
 			if err := l.check(len(s.Tables)); err != nil {

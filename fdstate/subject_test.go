@@ -215,7 +215,7 @@ func (snap *snapshot) take2(tree *task.Tree) error {
 	for _, p := range tree.Procs {
 		procs = append(procs, Proc{Held: p})
 	}
-	_, err := Capture(procs, Kinds, snap.objects, &refuse.List{})
+	_, err := Capture(procs, Kinds, snap.objects, nil, &refuse.List{})
 	return err
 }
 
@@ -234,7 +234,7 @@ func (snap *snapshot) take(tree *task.Tree) error {
 		snap.pids = append(snap.pids, p.PID)
 	}
 	var list refuse.List
-	state, err := Capture(procs, Kinds, snap.objects, &list)
+	state, err := Capture(procs, Kinds, snap.objects, nil, &list)
 	for i, p := range tree.Procs {
 		if after := describeTable(p.PID); fmt.Sprint(after) != fmt.Sprint(snap.tables[i]) {
 			err = fmt.Errorf("pid %d: capture changed descriptors: %v\nwere: %v", p.PID, after, snap.tables[i])

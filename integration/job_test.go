@@ -91,7 +91,7 @@ func (p *place) start(prog program) *job {
 	p.t.Helper()
 	l := launch{argv: p.argv(prog)}
 	if prog.run {
-		l.argv = append([]string{supervise, "run", "--name", "job", "--"}, l.argv...)
+		l.argv = slices.Concat([]string{supervise, "run", "--name", "job"}, prog.supervise, []string{"--"}, l.argv)
 	}
 	if prog.lead {
 		l.flags = []string{"-s"}

@@ -6,14 +6,15 @@ import (
 
 // A program is one row of the table.
 type program struct {
-	name string
-	argv func() []string // without the go and log files
-	args []string        // after the go and log files
-	how  scope
-	run  bool // needs a supervisor: started by supervise run
-	lead bool // the root leads a session of its own
-	root bool // needs root
-	solo bool // two at a time would get in each other's way
+	name      string
+	argv      func() []string // without the go and log files
+	args      []string        // after the go and log files
+	how       scope
+	run       bool     // needs a supervisor: started by supervise run
+	lead      bool     // the root leads a session of its own
+	root      bool     // needs root
+	supervise []string // flags of supervise run
+	solo      bool     // two at a time would get in each other's way
 
 	skip map[string]string // mode: why not
 }

@@ -82,6 +82,9 @@ func classify(p Process, v *procfs.VMA, objects *Objects) (rec VMA, why string) 
 		rec.Name, _ = v.AnonName()
 	case v.Special():
 		return rec, "a mapping that only the kernel can make"
+	case objects.saves(v):
+		rec.Kind = InObject
+		rec.Object, why = objects.fromMapping(p, v)
 	default:
 		file, reachable := reach(p.Held.PID, v)
 		if !reachable {

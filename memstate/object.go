@@ -21,6 +21,7 @@ const (
 	SharedAnonymous ObjectKind = 1 // mmap(MAP_SHARED|MAP_ANONYMOUS)
 	Memfd           ObjectKind = 2
 	UnlinkedFile    ObjectKind = 3
+	SavedFile       ObjectKind = 9 // has a name, and a rule says that its content is saved
 )
 
 // Object is memory that mappings and descriptors of the tree share, and that
@@ -37,6 +38,8 @@ type Object struct {
 	NoReserve bool `cbor:"8,keyasint,omitempty" json:"noreserve,omitempty"` // MAP_NORESERVE, of shared anonymous memory
 	Exec      bool `cbor:"9,keyasint,omitempty" json:"exec,omitempty"`      // mapped to be run
 	Program   bool `cbor:"10,keyasint,omitempty" json:"program,omitempty"`  // /proc/PID/exe of a process
+
+	Saved *Saved `cbor:"20,keyasint,omitempty" json:"saved,omitempty"` // of a saved file
 }
 
 // Objects gathers the memory objects of a tree during a snapshot.
@@ -73,8 +76,8 @@ func (o *Objects) get(key inode) (obj *liveObject, fresh bool) {
 	return obj, true
 }
 
-// Object registers the memfd or the unlinked file behind a descriptor, and
-// returns its id.
+// Object registers the memfd, the unlinked file or the file to be saved behind
+// a descriptor, and returns its id.
 func (o *Objects) Object(pid task.PID, fd int, st *unix.Stat_t, link string) (uint32, error) {
 	obj, fresh := o.get(inode{st.Dev, st.Ino})
 	if !fresh && obj.file != nil {
@@ -87,6 +90,9 @@ func (o *Objects) Object(pid task.PID, fd int, st *unix.Stat_t, link string) (ui
 	obj.file, obj.Size, obj.Mode = f, st.Size, st.Mode&0o7777
 	path, _ := procfs.CutDeleted(link)
 	obj.Kind, obj.Name = UnlinkedFile, path
+	if st.Nlink > 0 {
+		obj.Kind, obj.Saved = SavedFile, saved(st)
+	}
 	if name, ok := strings.CutPrefix(path, "/memfd:"); ok {
 		obj.Kind, obj.Name = Memfd, name
 		obj.Seals, err = unix.FcntlInt(f.Fd(), unix.F_GET_SEALS, 0)

@@ -18,6 +18,7 @@ type ObjectRestorer struct {
 	objects []Object
 	masters map[uint32]task.Addr
 	fds     map[uint32]int
+	saved   map[uint32]*savedFile
 	base    task.Addr // of all master mappings
 	end     task.Addr
 }
@@ -27,7 +28,7 @@ type ObjectRestorer struct {
 func NewObjectRestorer(objects []Object, base task.Addr) *ObjectRestorer {
 	r := &ObjectRestorer{
 		objects: objects, base: base, end: base,
-		masters: map[uint32]task.Addr{}, fds: map[uint32]int{},
+		masters: map[uint32]task.Addr{}, fds: map[uint32]int{}, saved: map[uint32]*savedFile{},
 	}
 	for i := range objects {
 		if o := &objects[i]; o.Kind == SharedAnonymous {
@@ -74,9 +75,12 @@ func (r *ObjectRestorer) createMaster(builder *task.Process, o *Object) error {
 }
 
 func (r *ObjectRestorer) createFile(builder *task.Process, o *Object, number int) error {
-	fd, err := o.open(builder)
+	fd, temp, err := o.open(builder)
 	if err != nil {
 		return err
+	}
+	if temp != "" {
+		r.saved[o.ID] = &savedFile{name: o.Name, temp: temp}
 	}
 	var b task.Batch
 	b.Add(unix.SYS_DUP3, fd, number, unix.O_CLOEXEC)
@@ -86,19 +90,23 @@ func (r *ObjectRestorer) createFile(builder *task.Process, o *Object, number int
 	return builder.Run(&b)
 }
 
-func (o *Object) open(builder *task.Process) (int64, error) {
-	if o.Kind == Memfd {
-		return openMemfd(builder, o.Name)
+// open makes the object, empty. A saved file has another name for now, temp.
+func (o *Object) open(builder *task.Process) (fd int64, temp string, err error) {
+	switch o.Kind {
+	case Memfd:
+		fd, err = openMemfd(builder, o.Name)
+		return fd, "", err
+	case SavedFile:
+		return o.openSaved(builder)
 	}
-	fd, err := o.openUnlinked(builder, o.Name)
-	if err != nil {
+	if fd, err = o.openUnlinked(builder, o.Name); err != nil {
 		// Its directory is gone, or the name is taken again: any place will do.
 		fd, err = o.openUnlinked(builder, fmt.Sprintf("/tmp/%s.%d", filepath.Base(o.Name), builder.PID))
 	}
 	if err != nil && (o.Exec || o.Program) {
-		return openMemfd(builder, filepath.Base(o.Name))
+		fd, err = openMemfd(builder, filepath.Base(o.Name))
 	}
-	return fd, err
+	return fd, "", err
 }
 
 func openMemfd(builder *task.Process, name string) (int64, error) {

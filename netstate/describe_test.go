@@ -126,7 +126,7 @@ func captureOf(t *testing.T, pid task.PID) *refuse.List {
 		}
 		defer tree.Thaw()
 		kinds := append(append([]fdstate.Kind{}, fdstate.Kinds...), Kinds...)
-		_, err = fdstate.Capture([]fdstate.Proc{{Held: tree.Procs[0], Comm: "sleep"}}, kinds, noObjects{}, refused)
+		_, err = fdstate.Capture([]fdstate.Proc{{Held: tree.Procs[0], Comm: "sleep"}}, kinds, noObjects{}, nil, refused)
 		return err
 	})
 	if err != nil {

@@ -233,7 +233,7 @@ func (r *restart) shared() error {
 	}
 	kinds := netstate.WithFiles()
 	_, end := r.builder.Occupied()
-	r.objects = memstate.NewObjectRestorer(r.tree.Objects, end+task.PageSize)
+	r.objects = memstate.NewObjectRestorer(r.wanted, end+task.PageSize)
 	err := r.findTerminals(kinds)
 	if err != nil {
 		return err

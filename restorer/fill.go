@@ -70,6 +70,9 @@ func (r *restart) threads() error {
 			return fmt.Errorf("process %d: %w", p.ID, err)
 		}
 	}
+	if err := r.objects.Publish(r.builder); err != nil {
+		return err
+	}
 	if err := r.watch(); err != nil {
 		return err
 	}

@@ -43,6 +43,9 @@ func (r *restart) plan() error {
 	if r.tree, err = treestate.Decode(r.im.Records()); err != nil {
 		return fmt.Errorf("%w: %w", memimg.ErrDamaged, err)
 	}
+	if err := r.applyPolicy(); err != nil {
+		return err
+	}
 	if err := r.checkHost(); err != nil {
 		return err
 	}

@@ -11,6 +11,9 @@ import (
 // release lets the tree go. Each step is done for all processes before the
 // next: once KeepOnExit is through, our death no longer harms the tree.
 func (r *restart) release() error {
+	if err := r.files.Truncate(r.procs); err != nil {
+		return err
+	}
 	if err := r.retireBuilder(); err != nil {
 		return err
 	}
@@ -31,6 +34,7 @@ func (r *restart) release() error {
 			return fmt.Errorf("release process %d: %w", p.ID, err)
 		}
 	}
+	r.objects.Done()
 	return nil
 }
 

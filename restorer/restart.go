@@ -15,6 +15,7 @@ import (
 	"supervise/memimg"
 	"supervise/memstate"
 	"supervise/plugins"
+	"supervise/policy"
 	"supervise/taskstate"
 	"supervise/treestate"
 )
@@ -24,6 +25,7 @@ type Options struct {
 	Image    string
 	Force    bool                    // though files that the tree maps are not as they were
 	Detach   bool                    // the tree gets a session of its own and outlives us
+	Policy   *policy.Policy          // may be nil
 	Hook     plugins.Hook            // may be nil
 	Progress func(done, total int64) // bytes of memory filled; may be nil
 }
@@ -57,7 +59,8 @@ type restart struct {
 	base    taskstate.Base // what the builder has, and its children with it
 	files   *fdstate.Restorer
 	objects *memstate.ObjectRestorer
-	procs   []*task.Process // as tree.Processes
+	wanted  []memstate.Object // of the tree's, those that are to be made
+	procs   []*task.Process   // as tree.Processes
 	known   map[task.ID]*task.Process
 	status  *os.File // the init's report of how the root ended, or nil
 	term    *terminal
@@ -163,12 +166,16 @@ func (r *restart) destroy() error {
 	if r.term != nil {
 		r.term.restore()
 	}
+	var err error
+	if r.objects != nil {
+		err = r.objects.Abort()
+	}
 	if r.builder == nil {
-		return nil
+		return err
 	}
 	var all []*task.Process
 	for _, p := range r.known {
 		all = append(all, p)
 	}
-	return (&task.Tree{Procs: append(all, r.builder)}).Kill()
+	return errors.Join(err, (&task.Tree{Procs: append(all, r.builder)}).Kill())
 }

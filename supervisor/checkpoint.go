@@ -10,15 +10,18 @@ import (
 
 	"supervise/memimg"
 	"supervise/plugins"
+	"supervise/policy"
 	"supervise/tracer"
 )
 
 // CheckpointOptions say what to take a snapshot of, and where to.
 type CheckpointOptions struct {
 	Target   *Target
-	Image    string // a new or an empty directory; without it a numbered one is made in the job's
-	Program  string // our own version, for the manifest
-	Stop     bool   // end the tree once the snapshot is committed
+	Image    string         // a new or an empty directory; without it a numbered one is made in the job's
+	Program  string         // our own version, for the manifest
+	Stop     bool           // end the tree once the snapshot is committed
+	Policy   *policy.Policy // without it, the one that the job was started with
+	Rules    []policy.Rule  // that come before it
 	Hook     plugins.Hook
 	Progress func(done, total int64)
 }
@@ -59,6 +62,10 @@ func checkpoint(o CheckpointOptions) (image string, result *tracer.Result, err e
 	if err != nil {
 		return "", nil, err
 	}
+	rules, err := o.rules()
+	if err != nil {
+		return "", nil, err
+	}
 	image = o.Image
 	if image == "" {
 		if image, err = newImageDir(target.Dir); err != nil {
@@ -71,6 +78,7 @@ func checkpoint(o CheckpointOptions) (image string, result *tracer.Result, err e
 		Name:     target.Name,
 		Program:  o.Program,
 		Stop:     o.Stop,
+		Policy:   rules,
 		Hook:     o.Hook,
 		Progress: o.Progress,
 	})

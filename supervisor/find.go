@@ -19,7 +19,8 @@ type Target struct {
 	Dir   string     // of the job, in the directory of jobs
 	Roots []task.PID // the tree's root, then orphans that its supervisor has adopted
 
-	again func() (*Target, error) // looks it up anew
+	Policy string                  // file that the job was started with, or ""
+	again  func() (*Target, error) // looks it up anew
 }
 
 // Root is the root of the tree.
@@ -119,7 +120,7 @@ func jobTarget(j *Job, dir string) (*Target, error) {
 	if !j.Root.alive() {
 		return nil, &goneError{fmt.Sprintf("job %s: its root, pid %d, has ended", j.Name, j.Root.PID)}
 	}
-	t := &Target{Name: j.Name, Dir: dir, Roots: []task.PID{task.PID(j.Root.PID)}}
+	t := &Target{Name: j.Name, Dir: dir, Roots: []task.PID{task.PID(j.Root.PID)}, Policy: j.Policy}
 	for _, adopter := range []Process{j.Parent, j.Supervisor} {
 		if !adopter.alive() {
 			continue

@@ -28,7 +28,8 @@ type Job struct {
 	Boot       string   `json:"boot_id"`    // pids mean nothing after a reboot
 	Command    []string `json:"command"`
 	Cwd        string   `json:"cwd,omitempty"`
-	Image      string   `json:"image,omitempty"` // what it was restarted from
+	Image      string   `json:"image,omitempty"`  // what it was restarted from
+	Policy     string   `json:"policy,omitempty"` // file that snapshots of it go by
 }
 
 // Process is a process that no later one of the same pid is taken for.

@@ -13,6 +13,7 @@ import (
 	"supervise/internal/procfs"
 	"supervise/memimg"
 	"supervise/plugins"
+	"supervise/policy"
 	"supervise/restorer"
 )
 
@@ -21,10 +22,13 @@ type RestartOptions struct {
 	Image    string
 	Force    bool // though programs or libraries were replaced
 	Detach   bool
-	Dir      string // of jobs
-	FixedDir bool   // record the job in Dir even if the image lies in another directory of jobs
-	Hook     plugins.Hook
-	Progress func(done, total int64)
+	Dir      string         // of jobs
+	FixedDir bool           // record the job in Dir even if the image lies in another directory of jobs
+	Policy   *policy.Policy // for this restart
+
+	PolicyFile string // that snapshots of the job go by, or ""
+	Hook       plugins.Hook
+	Progress   func(done, total int64)
 }
 
 // Restarted is a job that was brought back and runs.
@@ -51,6 +55,7 @@ func Restart(o RestartOptions) (*Restarted, error) {
 		Image:    o.Image,
 		Force:    o.Force,
 		Detach:   o.Detach,
+		Policy:   o.Policy,
 		Hook:     o.Hook,
 		Progress: o.Progress,
 	})
@@ -68,7 +73,7 @@ func (r *Restarted) record(o RestartOptions) error {
 	if err != nil {
 		return err
 	}
-	j := Job{Command: r.Manifest.Summary.Command, Image: image}
+	j := Job{Command: r.Manifest.Summary.Command, Image: image, Policy: o.PolicyFile}
 	if j.Root, err = processOf(r.Root); err != nil {
 		return nil // it has ended already
 	}

@@ -15,6 +15,7 @@ type RunOptions struct {
 	Command []string
 	Name    string // of the job; made from the command when empty
 	Dir     string // of jobs
+	Policy  string // file that snapshots of it go by, or ""
 }
 
 // Run starts a command as a job, stands for it until it ends, and gives its
@@ -31,7 +32,7 @@ func Run(o RunOptions) (syscall.WaitStatus, error) {
 		return 0, err
 	}
 	cwd, _ := os.Getwd() // only told to people; it may have been removed
-	job, err := register(o.Dir, o.Name, o.Command[0], Job{Supervisor: self, Command: o.Command, Cwd: cwd})
+	job, err := register(o.Dir, o.Name, o.Command[0], Job{Supervisor: self, Command: o.Command, Cwd: cwd, Policy: o.Policy})
 	if err != nil {
 		return 0, fmt.Errorf("record the job: %w", err)
 	}

@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"time"
 
+	"supervise/fdstate"
 	"supervise/internal/task"
 	"supervise/memimg"
+	"supervise/netstate"
 	"supervise/plugins"
+	"supervise/policy"
 )
 
 // Options say what to take a snapshot of, and where to.
@@ -20,6 +23,7 @@ type Options struct {
 	Program  string                  // our own version, for the manifest
 	Stop     bool                    // end the tree once the snapshot is committed
 	Patience time.Duration           // how long to try to freeze; 0 means 10 s
+	Policy   *policy.Policy          // may be nil
 	Hook     plugins.Hook            // may be nil
 	Progress func(done, total int64) // bytes of memory looked at; may be nil
 }
@@ -30,7 +34,19 @@ const defaultPatience = 10 * time.Second
 // Result describes a committed snapshot.
 type Result struct {
 	Manifest memimg.Manifest
-	Pause    time.Duration // how long the tree stood still
+	Pause    time.Duration  // how long the tree stood still
+	Left     []fdstate.Left // what the policy left out
+}
+
+// KindNames are the names of all kinds of descriptors, for policies.
+func KindNames() []string {
+	var names []string
+	for _, k := range netstate.WithFiles() {
+		if !k.ByRule() {
+			names = append(names, k.Name)
+		}
+	}
+	return names
 }
 
 // StateError says in which state a failed snapshot left the tree.
@@ -79,7 +95,7 @@ func Checkpoint(o Options) (*Result, error) {
 	if err != nil {
 		return nil, s.describe(err)
 	}
-	return &Result{Manifest: s.manifest, Pause: s.pause()}, nil
+	return &Result{Manifest: s.manifest, Pause: s.pause(), Left: s.rules.Left()}, nil
 }
 
 func (s *snapshot) run() error {

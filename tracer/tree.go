@@ -29,6 +29,7 @@ type snapshot struct {
 	rec     treestate.Tree
 	image   *memimg.Writer
 	refused refuse.List
+	rules   fdstate.Rules
 
 	timeline memimg.Timeline
 	manifest memimg.Manifest
@@ -153,11 +154,13 @@ func (s *snapshot) surveyOnce() error {
 
 func (s *snapshot) surveyFiles() error {
 	var procs []fdstate.Proc
+	s.rules = fdstate.Rules{Policy: s.opts.Policy, Job: s.opts.Name}
 	for _, p := range s.procs {
 		procs = append(procs, fdstate.Proc{Held: p.held, Comm: p.facts.Stat.Comm, Shares: p.shares.Files != 0})
+		s.rules.Processes = append(s.rules.Processes, p.facts.Stat.Comm)
 	}
 	var err error
-	s.rec.Files, err = fdstate.Capture(procs, netstate.WithFiles(), &s.objects, &s.refused)
+	s.rec.Files, err = fdstate.Capture(procs, netstate.WithFiles(), &s.objects, &s.rules, &s.refused)
 	return err
 }
 

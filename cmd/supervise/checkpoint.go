@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"supervise/fdstate"
 	"supervise/memimg"
 	"supervise/plugins"
 	"supervise/supervisor"
@@ -22,6 +23,8 @@ type checkpointCmd struct {
 	Dir    string `help:"Directory of jobs. Default: $$SUPERVISE_DIR, else this user's state directory." placeholder:"D"`
 	Stop   bool   `help:"End the tree once the snapshot is committed."`
 	JSON   bool   `name:"json" help:"Print facts about the snapshot as JSON instead of its directory."`
+
+	checkpointRules
 }
 
 func (c *checkpointCmd) Help() string {
@@ -42,6 +45,7 @@ type snapshotFacts struct {
 	Total     time.Duration  `json:"total_ns"` // how long the command took
 	Stopped   bool           `json:"stopped"`  // the tree was ended
 	Phases    []memimg.Phase `json:"phases"`
+	LeftOut   []fdstate.Left `json:"left_out"` // descriptors that the policy left out
 }
 
 func (c *checkpointCmd) Run(out *output) error {
@@ -52,12 +56,18 @@ func (c *checkpointCmd) Run(out *output) error {
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer cancel()
+	rules, err := c.rules()
+	if err != nil {
+		return err
+	}
 	bar := out.newProgress("writing")
 	image, result, err := supervisor.Checkpoint(ctx, supervisor.CheckpointOptions{
 		Target:   target,
 		Image:    c.Image,
 		Program:  version(),
 		Stop:     c.Stop,
+		Policy:   rules.policy,
+		Rules:    rules.first,
 		Hook:     interruptible(ctx),
 		Progress: bar.update,
 	})
@@ -101,6 +111,7 @@ func factsOf(image string, r *tracer.Result, took time.Duration) snapshotFacts {
 		Image: image, ID: m.ID, Job: m.Summary.Job, RootPID: m.Summary.RootPID,
 		Processes: m.Summary.Processes, Threads: m.Summary.Threads, PageBytes: m.Summary.PageBytes,
 		Pause: r.Pause, Total: took, Phases: m.Phases,
+		LeftOut: append([]fdstate.Left{}, r.Left...),
 	}
 }
 

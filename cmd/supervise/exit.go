@@ -38,7 +38,7 @@ var exitCodes = []struct {
 }{
 	{exitOK, "all went well"},
 	{exitOther, "another failure; the message says which"},
-	{exitUsage, "the command line is wrong"},
+	{exitUsage, "the command line is wrong, or a policy file"},
 	{exitUnsupported, "refused: the tree has objects that cannot be captured; all are listed"},
 	{exitDamaged, "the image is damaged, unfinished, or no snapshot at all"},
 	{exitHost, "cannot be restarted on this host or by this user; the message says why"},
@@ -70,11 +70,12 @@ func exitCode(err error) int {
 		coded *codedError
 		none  *supervisor.NoImageError
 		stale *supervisor.StaleError
+		rules *supervisor.PolicyError
 	)
 	switch {
 	case errors.As(err, &coded):
 		return coded.code
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), errors.As(err, &rules):
 		return exitUsage
 	case errors.As(err, &start) && start.NotFound():
 		return exitNotFound

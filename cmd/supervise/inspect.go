@@ -100,6 +100,9 @@ func describeFile(files *fdstate.State, i int) string {
 		return "?"
 	}
 	f := &files.Files[i]
+	if to := f.Redirect(); to != "" {
+		return fmt.Sprintf("%s (%s), in place of %s", to, kindName(f.Tag), f.Link)
+	}
 	return fmt.Sprintf("%s (%s), flags %#o, position %d, description %d", f.Link, kindName(f.Tag), f.Flags, f.Pos, i)
 }
 

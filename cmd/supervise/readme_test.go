@@ -9,6 +9,8 @@ import (
 
 	"supervise/internal/features"
 	"supervise/netstate"
+	"supervise/policy"
+	"supervise/tracer"
 )
 
 // update writes the generated parts of README anew:
@@ -16,35 +18,42 @@ import (
 //	go test ./cmd/supervise -run TestReadme -update
 var update = flag.Bool("update", false, "write the generated parts of README")
 
-const readme = "../../README.md"
-
-// generated are the parts of README that are made from tables in the code.
-var generated = map[string]func() string{
-	"exitcodes": exitTable,
-	"kinds":     kindTable,
-	"features":  featureTable,
+// generated are the parts of documents that are made from tables in the code.
+var generated = map[string]map[string]func() string{
+	"../../README.md": {
+		"exitcodes": exitTable,
+		"kinds":     kindTable,
+		"features":  featureTable,
+	},
+	"../../docs/policy.md": {"kinds": kindWords},
 }
 
 func TestReadme(t *testing.T) {
-	b, err := os.ReadFile(readme)
+	for document, parts := range generated {
+		checkGenerated(t, document, parts)
+	}
+}
+
+func checkGenerated(t *testing.T, document string, parts map[string]func() string) {
+	b, err := os.ReadFile(document)
 	if err != nil {
 		t.Fatal(err)
 	}
 	text := string(b)
-	for name, table := range generated {
+	for name, table := range parts {
 		begin, end := "<!-- "+name+":begin -->\n", "<!-- "+name+":end -->"
 		head, rest, ok := strings.Cut(text, begin)
 		old, tail, ok2 := strings.Cut(rest, end)
 		if !ok || !ok2 {
-			t.Fatalf("README has no part %s", name)
+			t.Fatalf("%s has no part %s", document, name)
 		}
 		if old != table() && !*update {
-			t.Errorf("the part %s of README is stale; go test ./cmd/supervise -run TestReadme -update", name)
+			t.Errorf("the part %s of %s is stale; go test ./cmd/supervise -run TestReadme -update", name, document)
 		}
 		text = head + begin + table() + end + tail
 	}
 	if *update {
-		if err := os.WriteFile(readme, []byte(text), 0o644); err != nil {
+		if err := os.WriteFile(document, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -63,6 +72,9 @@ func kindTable() string {
 	var b strings.Builder
 	b.WriteString("| descriptor | captured |\n|---|---|\n")
 	for _, k := range netstate.WithFiles() {
+		if k.ByRule() {
+			continue
+		}
 		captured := "yes"
 		switch {
 		case k.New == nil && k.Why == "":
@@ -71,6 +83,14 @@ func kindTable() string {
 			captured = "no: " + k.Why
 		}
 		fmt.Fprintf(&b, "| %s | %s |\n", k.Name, captured)
+	}
+	return b.String()
+}
+
+func kindWords() string {
+	var b strings.Builder
+	for _, name := range tracer.KindNames() {
+		fmt.Fprintf(&b, "- `%s`\n", strings.Join(policy.Words(name), "`, `"))
 	}
 	return b.String()
 }

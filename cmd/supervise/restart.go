@@ -16,6 +16,8 @@ type restartCmd struct {
 	Force   bool   `help:"Even if programs, libraries or other files that it maps have been replaced since the snapshot."`
 	PidFile string `help:"Write the host pid of the tree's root here, last of all." placeholder:"FILE" type:"path"`
 	JSON    bool   `name:"json" help:"With --detach: print facts about the tree as JSON."`
+
+	restartRules
 }
 
 func (c *restartCmd) Help() string {
@@ -74,6 +76,10 @@ func (c *restartCmd) restart(out *output, found *supervisor.FoundImage) (*superv
 	if _, err := memimg.ReadManifest(found.Dir); err != nil {
 		return nil, &imageError{found, err}
 	}
+	rules, err := c.rules()
+	if err != nil {
+		return nil, err
+	}
 	bar := out.newProgress("reading")
 	defer bar.end()
 	r, err := supervisor.Restart(supervisor.RestartOptions{
@@ -82,6 +88,10 @@ func (c *restartCmd) restart(out *output, found *supervisor.FoundImage) (*superv
 		Detach:   c.Detach,
 		Dir:      dir,
 		FixedDir: c.Dir != "",
+
+		Policy:     rules,
+		PolicyFile: c.Policy,
+
 		Progress: bar.update,
 	})
 	if errors.Is(err, memimg.ErrDamaged) {

@@ -7,6 +7,7 @@ import (
 type runCmd struct {
 	Name    string   `help:"Name of the job. Default: the command's, with a number if that is taken." placeholder:"N"`
 	Dir     string   `help:"Directory of jobs. Default: $$SUPERVISE_DIR, else this user's state directory." placeholder:"D"`
+	Policy  string   `help:"Snapshots of the job go by the rules in this file." placeholder:"FILE" type:"path"`
 	Command []string `arg:"" passthrough:"partial" name:"cmd" help:"Command and its arguments, after --."`
 }
 
@@ -28,11 +29,14 @@ func (c *runCmd) Run() error {
 			return err
 		}
 	}
+	if _, err := supervisor.ReadPolicy(c.Policy); err != nil {
+		return err
+	}
 	dir, err := supervisor.JobsDir(c.Dir)
 	if err != nil {
 		return &ownError{err}
 	}
-	status, err := supervisor.Run(supervisor.RunOptions{Command: command, Name: c.Name, Dir: dir})
+	status, err := supervisor.Run(supervisor.RunOptions{Command: command, Name: c.Name, Dir: dir, Policy: c.Policy})
 	if err != nil {
 		return &ownError{err}
 	}

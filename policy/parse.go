@@ -1,0 +1,283 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Error is a line that is no rule, and why.
+type Error struct {
+	File string
+	Line int
+	Msg  string
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Msg) }
+
+// Parse reads a policy file. kinds are the names of all kinds of descriptors.
+// The error lists every bad line.
+func Parse(file string, text string, kinds []string) (*Policy, error) {
+	p := &Policy{}
+	var errs []error
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		r, err := parseLine(line, kinds)
+		if err != nil {
+			errs = append(errs, &Error{File: file, Line: n, Msg: err.Error()})
+			continue
+		}
+		if r != nil {
+			r.Origin = fmt.Sprintf("%s:%d", file, n)
+			p.Rules = append(p.Rules, *r)
+		}
+	}
+	if errs != nil {
+		return nil, errors.Join(errs...)
+	}
+	return p, nil
+}
+
+// parseLine reads a rule; nil if there is none on the line.
+func parseLine(line string, kinds []string) (*Rule, error) {
+	words, err := split(line)
+	if err != nil || len(words) == 0 {
+		return nil, err
+	}
+	r := &Rule{When: Checkpoint | Restart}
+	switch words[0].text {
+	case "checkpoint":
+		r.When, words = Checkpoint, words[1:]
+	case "restart":
+		r.When, words = Restart, words[1:]
+	}
+	if len(words) == 0 {
+		return nil, fmt.Errorf("an action is missing: one of %s", actionNames())
+	}
+	if err := r.setAction(words[0].text); err != nil {
+		return nil, err
+	}
+	for _, w := range words[1:] {
+		if err := r.add(w, kinds); err != nil {
+			return nil, err
+		}
+	}
+	return r, r.check()
+}
+
+func actionNames() string {
+	var names []string
+	for _, a := range actions {
+		names = append(names, string(a.name))
+	}
+	return strings.Join(names, ", ")
+}
+
+func (r *Rule) setAction(word string) error {
+	for _, a := range actions {
+		if word != string(a.name) {
+			continue
+		}
+		if r.When&a.at == 0 {
+			return fmt.Errorf("%s has no effect at a %s", word, r.When)
+		}
+		r.Action = a.name
+		return nil
+	}
+	return fmt.Errorf("%q is no action: one of %s", word, actionNames())
+}
+
+func (w When) String() string {
+	switch w {
+	case Checkpoint:
+		return "checkpoint"
+	case Restart:
+		return "restart"
+	}
+	return "checkpoint or restart"
+}
+
+// conditions are the things a rule can be about, and what reads their values.
+var conditions = []struct {
+	name string
+	add  func(r *Rule, value string, kinds []string) error
+}{
+	{"kind", (*Rule).addKind},
+	{"path", (*Rule).addPath},
+	{"fd", (*Rule).addFD},
+	{"process", func(r *Rule, v string, _ []string) error { return addGlob(&r.Process, v) }},
+	{"job", func(r *Rule, v string, _ []string) error { return addGlob(&r.Job, v) }},
+	{"stream", (*Rule).addStream},
+}
+
+func conditionNames() string {
+	var names []string
+	for _, c := range conditions {
+		names = append(names, c.name+"=")
+	}
+	return strings.Join(names, ", ")
+}
+
+// add takes one word after the action.
+func (r *Rule) add(w word, kinds []string) error {
+	key, value, ok := strings.Cut(w.text, "=")
+	switch {
+	case w.text == "all" && !w.quoted:
+		r.All = true
+		return nil
+	case !ok:
+		return fmt.Errorf("%q is no condition: one of %s, or all", w.text, conditionNames())
+	case value == "":
+		return fmt.Errorf("%s= has no value", key)
+	case key == "to", key == "append":
+		return r.setTo(key, value)
+	}
+	for _, c := range conditions {
+		if c.name == key {
+			return c.add(r, value, kinds)
+		}
+	}
+	return fmt.Errorf("%q is no condition: one of %s, or all", key+"=", conditionNames())
+}
+
+func (r *Rule) setTo(key, value string) error {
+	switch {
+	case r.Action != Redirect:
+		return fmt.Errorf("%s= goes with redirect, not with %s", key, r.Action)
+	case r.To != "":
+		return errors.New("to= or append= is given twice")
+	case !path.IsAbs(value):
+		return fmt.Errorf("%s=%s: the path must begin with /", key, value)
+	}
+	r.To, r.Append = value, key == "append"
+	return nil
+}
+
+func (r *Rule) addKind(value string, kinds []string) error {
+	g, err := NewGlob(value)
+	if err != nil {
+		return err
+	}
+	var all []string
+	for _, k := range kinds {
+		all = append(all, Words(k)...)
+	}
+	if !slices.ContainsFunc(all, g.Match) {
+		slices.Sort(all)
+		return fmt.Errorf("there is no kind %q: one of %s", value, strings.Join(all, ", "))
+	}
+	r.Kind = append(r.Kind, g)
+	return nil
+}
+
+func (r *Rule) addPath(value string, _ []string) error {
+	g, err := NewPathGlob(value)
+	r.Path = append(r.Path, g)
+	return err
+}
+
+// NewPathGlob reads a pattern for paths.
+func NewPathGlob(pattern string) (Glob, error) {
+	if strings.Contains(pattern, "/") && !strings.HasPrefix(pattern, "/") && !strings.HasPrefix(pattern, "**/") {
+		return Glob{}, fmt.Errorf("pattern %q: a path begins with / or **/; a pattern without / is for the last part", pattern)
+	}
+	return NewGlob(pattern)
+}
+
+func addGlob(to *[]Glob, value string) error {
+	g, err := NewGlob(value)
+	*to = append(*to, g)
+	return err
+}
+
+func (r *Rule) addStream(value string, _ []string) error {
+	if !slices.Contains(streams, value) {
+		return fmt.Errorf("%q is no stream: one of %s", value, strings.Join(streams, ", "))
+	}
+	r.Stream = append(r.Stream, value)
+	return nil
+}
+
+func (r *Rule) addFD(value string, _ []string) error {
+	from, to, ok := strings.Cut(value, "-")
+	if !ok {
+		to = from
+	}
+	first, err1 := strconv.ParseUint(from, 10, 30)
+	last, err2 := strconv.ParseUint(to, 10, 30)
+	if err1 != nil || err2 != nil {
+		return fmt.Errorf("fd=%s is no number, and no range such as 3-9", value)
+	}
+	if first > last {
+		return fmt.Errorf("fd=%s runs backwards", value)
+	}
+	r.FD = append(r.FD, Span{int(first), int(last)})
+	return nil
+}
+
+// check is about the rule as a whole.
+func (r *Rule) check() error {
+	some := len(r.Kind)+len(r.Path)+len(r.FD)+len(r.Process)+len(r.Job)+len(r.Stream) > 0
+	switch {
+	case r.Action == Redirect && r.To == "":
+		return errors.New("redirect needs to=PATH or append=PATH")
+	case r.Action == Inherit && len(r.Stream) == 0:
+		return errors.New("inherit needs stream=stdin, stream=stdout or stream=stderr")
+	case r.All && some:
+		return errors.New("all goes without conditions")
+	case !r.All && !some:
+		return fmt.Errorf("%s what? Give conditions (%s), or all", r.Action, conditionNames())
+	}
+	return nil
+}
+
+// word is a part of a line.
+type word struct {
+	text   string
+	quoted bool // some of it was in quotes
+}
+
+// split cuts a line into words. Quotes hold blanks together; inside of them a
+// backslash stands before a quote or a backslash. A # that begins a word
+// begins a comment.
+func split(line string) ([]word, error) {
+	var words []word
+	var w strings.Builder
+	in, begun, quoted := false, false, false
+	for i := 0; i < len(line); i++ {
+		c := line[i]
+		switch {
+		case c < ' ' && c != '\t' && c != '\n' && c != '\r' || c == 0x7f:
+			return nil, fmt.Errorf("a control character (%#x)", c)
+		case in && c == '\\' && i+1 < len(line) && (line[i+1] == '"' || line[i+1] == '\\'):
+			i++
+			w.WriteByte(line[i])
+		case c == '"':
+			in, begun, quoted = !in, true, true
+		case in:
+			w.WriteByte(c)
+		case c == '#' && !begun:
+			return words, nil
+		case c == ' ' || c == '\t' || c == '\n' || c == '\r':
+			if begun {
+				words = append(words, word{w.String(), quoted})
+			}
+			w.Reset()
+			begun, quoted = false, false
+		default:
+			begun = true
+			w.WriteByte(c)
+		}
+	}
+	if in {
+		return nil, errors.New(`a quote (") is not closed`)
+	}
+	if begun {
+		words = append(words, word{w.String(), quoted})
+	}
+	return words, nil
+}
