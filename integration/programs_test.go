@@ -87,6 +87,7 @@ var programs = func() []program {
 		one("vmas"),
 		one("advice"),
 		one("modes"),
+		one("seals"),
 		one("modes").named("modes_onfault").with("onfault"),
 		one("clocks").rootOnly(),
 		one("ids"),

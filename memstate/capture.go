@@ -28,7 +28,6 @@ var carried = []string{"gd", "nr", "dc", "wf", "dd", "hg", "nh", "mg", "sr", "rr
 var refusedFlags = []struct{ code, why string }{
 	{"io", "memory of a device"},
 	{"pf", "memory of a device"},
-	{"ht", "huge pages of hugetlbfs"},
 	{"um", "registered with userfaultfd"},
 	{"uw", "registered with userfaultfd"},
 	{"ui", "registered with userfaultfd"},
@@ -75,9 +74,10 @@ func classify(p Process, v *procfs.VMA, objects *Objects) (rec VMA, why string) 
 	rec = VMA{
 		Start: task.Addr(v.Start), End: task.Addr(v.End), Prot: prot(v),
 		Shared: v.Shared, Offset: v.Offset, Flags: flags(v), Write: v.Shared && v.Flags.Has("mw"),
+		Huge: hugePage(v),
 	}
 	switch {
-	case v.Anonymous():
+	case v.Anonymous(), anonymousHuge(v) && !v.Shared:
 		rec.Kind, rec.Offset = Anonymous, 0
 		rec.Name, _ = v.AnonName()
 	case v.Special():

@@ -53,6 +53,7 @@ type VMA struct {
 	Name   string    `cbor:"10,keyasint,omitempty" json:"name,omitempty"`      // PR_SET_VMA_ANON_NAME
 	File   *FileID   `cbor:"11,keyasint,omitempty" json:"file,omitempty"`      // of a private file mapping
 	Write  bool      `cbor:"12,keyasint,omitempty" json:"may_write,omitempty"` // shared: may be written to
+	Huge   uint8     `cbor:"13,keyasint,omitempty" json:"huge,omitempty"`      // hugetlb: log2 of the page size
 }
 
 // Len is the size in bytes.

@@ -35,9 +35,10 @@ type Object struct {
 	Seals int        `cbor:"6,keyasint,omitempty" json:"seals,omitempty"`
 	Mode  uint32     `cbor:"7,keyasint,omitempty" json:"mode,omitempty"`
 
-	NoReserve bool `cbor:"8,keyasint,omitempty" json:"noreserve,omitempty"` // MAP_NORESERVE, of shared anonymous memory
-	Exec      bool `cbor:"9,keyasint,omitempty" json:"exec,omitempty"`      // mapped to be run
-	Program   bool `cbor:"10,keyasint,omitempty" json:"program,omitempty"`  // /proc/PID/exe of a process
+	NoReserve bool  `cbor:"8,keyasint,omitempty" json:"noreserve,omitempty"` // MAP_NORESERVE, of shared anonymous memory
+	Exec      bool  `cbor:"9,keyasint,omitempty" json:"exec,omitempty"`      // mapped to be run
+	Program   bool  `cbor:"10,keyasint,omitempty" json:"program,omitempty"`  // /proc/PID/exe of a process
+	Huge      uint8 `cbor:"11,keyasint,omitempty" json:"huge,omitempty"`     // hugetlb: log2 of the page size
 
 	Saved *Saved `cbor:"20,keyasint,omitempty" json:"saved,omitempty"` // of a saved file
 }
@@ -87,7 +88,6 @@ func (o *Objects) Object(pid task.PID, fd int, st *unix.Stat_t, link string) (ui
 	if err != nil {
 		return 0, err
 	}
-	obj.file, obj.Size, obj.Mode = f, st.Size, st.Mode&0o7777
 	path, _ := procfs.CutDeleted(link)
 	obj.Kind, obj.Name = UnlinkedFile, path
 	if st.Nlink > 0 {
@@ -95,9 +95,8 @@ func (o *Objects) Object(pid task.PID, fd int, st *unix.Stat_t, link string) (ui
 	}
 	if name, ok := strings.CutPrefix(path, "/memfd:"); ok {
 		obj.Kind, obj.Name = Memfd, name
-		obj.Seals, err = unix.FcntlInt(f.Fd(), unix.F_GET_SEALS, 0)
 	}
-	return obj.ID, err
+	return obj.ID, obj.setFile(f, st)
 }
 
 // fromMapping registers the object behind a mapping. Descriptors have been
@@ -110,7 +109,7 @@ func (o *Objects) fromMapping(p Process, v *procfs.VMA) (id uint32, why string) 
 		obj.name(v)
 		obj.openMapped(p.Held.PID, v)
 	}
-	if obj.names > 0 && v.Shared {
+	if obj.Kind == UnlinkedFile && obj.names > 0 && v.Shared {
 		return 0, "its file cannot be reached by its path, but has another name"
 	}
 	obj.Exec = obj.Exec || v.Exec
@@ -134,6 +133,9 @@ func (obj *liveObject) name(v *procfs.VMA) {
 	default:
 		obj.Kind, obj.Name, obj.Mode = UnlinkedFile, v.Path, 0o600
 	}
+	if hugePage(v) != 0 {
+		obj.setHuge(v.PageSize)
+	}
 }
 
 // openMapped opens the object through its mapping, which takes privilege.
@@ -147,10 +149,28 @@ func (obj *liveObject) openMapped(pid task.PID, v *procfs.VMA) {
 		f.Close()
 		return
 	}
-	obj.file, obj.names, obj.Size, obj.Mode = f, st.Nlink, st.Size, st.Mode&0o7777
-	if seals, err := unix.FcntlInt(f.Fd(), unix.F_GET_SEALS, 0); err == nil && obj.Kind == Memfd {
-		obj.Seals = seals
+	if obj.setFile(f, &st) != nil {
+		obj.file = nil
+		f.Close()
 	}
+}
+
+// setFile takes what the descriptor f tells of the object.
+func (obj *liveObject) setFile(f *os.File, st *unix.Stat_t) error {
+	obj.file, obj.names, obj.Size, obj.Mode = f, st.Nlink, st.Size, st.Mode&0o7777
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &fs); err != nil {
+		return err
+	}
+	if fs.Type == unix.HUGETLBFS_MAGIC {
+		obj.setHuge(uint64(fs.Bsize))
+	}
+	if obj.Kind != Memfd {
+		return nil
+	}
+	var err error
+	obj.Seals, err = unix.FcntlInt(f.Fd(), unix.F_GET_SEALS, 0)
+	return err
 }
 
 // Program registers the program of a process if its path does not lead to it

@@ -21,6 +21,7 @@ type ObjectRestorer struct {
 	saved   map[uint32]*savedFile
 	base    task.Addr // of all master mappings
 	end     task.Addr
+	huge    map[uint32]task.Addr // where objects of huge pages are filled
 }
 
 // NewObjectRestorer plans the objects. Master mappings go to free addresses
@@ -36,6 +37,7 @@ func NewObjectRestorer(objects []Object, base task.Addr) *ObjectRestorer {
 			r.end += task.Addr(pageUp(uint64(o.Size)))
 		}
 	}
+	r.planHuge()
 	return r
 }
 
@@ -87,14 +89,17 @@ func (r *ObjectRestorer) createFile(builder *task.Process, o *Object, number int
 	b.Add(unix.SYS_CLOSE, fd)
 	b.Add(unix.SYS_FTRUNCATE, number, o.Size)
 	r.fds[o.ID] = number
-	return builder.Run(&b)
+	if err := builder.Run(&b); err != nil {
+		return err
+	}
+	return r.mapHuge(builder, o)
 }
 
 // open makes the object, empty. A saved file has another name for now, temp.
 func (o *Object) open(builder *task.Process) (fd int64, temp string, err error) {
 	switch o.Kind {
 	case Memfd:
-		fd, err = openMemfd(builder, o.Name)
+		fd, err = o.openMemfd(builder)
 		return fd, "", err
 	case SavedFile:
 		return o.openSaved(builder)
@@ -104,13 +109,29 @@ func (o *Object) open(builder *task.Process) (fd int64, temp string, err error) 
 		fd, err = o.openUnlinked(builder, fmt.Sprintf("/tmp/%s.%d", filepath.Base(o.Name), builder.PID))
 	}
 	if err != nil && (o.Exec || o.Program) {
-		fd, err = openMemfd(builder, filepath.Base(o.Name))
+		fd, err = o.openMemfd(builder)
 	}
 	return fd, "", err
 }
 
-func openMemfd(builder *task.Process, name string) (int64, error) {
-	return builder.Call(unix.SYS_MEMFD_CREATE, name, unix.MFD_ALLOW_SEALING|unix.MFD_CLOEXEC)
+func (o *Object) openMemfd(builder *task.Process) (int64, error) {
+	flags := unix.MFD_ALLOW_SEALING | unix.MFD_CLOEXEC
+	if o.Huge != 0 {
+		flags |= unix.MFD_HUGETLB | int(o.Huge)<<hugeShift
+	}
+	fd, err := builder.Call(unix.SYS_MEMFD_CREATE, o.memfdName(), flags)
+	if err != nil && o.Huge != 0 {
+		return 0, hugeProblem("memory", err)
+	}
+	return fd, err
+}
+
+// memfdName is for a memfd that stands in for a file, too.
+func (o *Object) memfdName() string {
+	if o.Kind == Memfd {
+		return o.Name
+	}
+	return filepath.Base(o.Name)
 }
 
 func (o *Object) openUnlinked(builder *task.Process, path string) (int64, error) {
@@ -161,6 +182,10 @@ func (r *ObjectRestorer) Fill(builder *task.Process, im *memimg.Image, progress 
 			fills = append(fills, memimg.Fill{Space: o.Space, Sink: offsetSink{Sink(builder.PID), uint64(r.masters[o.ID])}})
 			continue
 		}
+		if at, ok := r.huge[o.ID]; ok {
+			fills = append(fills, memimg.Fill{Space: o.Space, Sink: offsetSink{Sink(builder.PID), uint64(at)}})
+			continue
+		}
 		fd, err := unix.PidfdGetfd(pidfd, r.fds[o.ID], 0)
 		if err != nil {
 			return fmt.Errorf("pidfd_getfd %d of %d: %w", r.fds[o.ID], builder.PID, err)
@@ -169,6 +194,9 @@ func (r *ObjectRestorer) Fill(builder *task.Process, im *memimg.Image, progress 
 		fills = append(fills, memimg.Fill{Space: o.Space, Sink: fileSink{fd, o.Size}})
 	}
 	if err := im.ReadPages(fills, progress); err != nil {
+		return err
+	}
+	if err := r.unmapHuge(builder); err != nil {
 		return err
 	}
 	if err := r.closeToWriting(builder); err != nil {
@@ -203,28 +231,31 @@ func (r *ObjectRestorer) closeToWriting(builder *task.Process) error {
 	return nil
 }
 
+// lateSeals forbid what is still to come: mappings, other seals, and the mode.
+const lateSeals = unix.F_SEAL_FUTURE_WRITE | unix.F_SEAL_SEAL | unix.F_SEAL_EXEC
+
 // seal adds seals once the content is there (man 2 fcntl, F_ADD_SEALS).
 func (r *ObjectRestorer) seal(builder *task.Process) error {
 	var b task.Batch
 	for i := range r.objects {
-		if o := &r.objects[i]; o.Kind == Memfd {
-			b.Add(unix.SYS_FCNTL, r.fds[o.ID], unix.F_ADD_SEALS, o.Seals&^unix.F_SEAL_FUTURE_WRITE)
+		if o := &r.objects[i]; o.Kind == Memfd && o.Seals&^lateSeals != 0 {
+			b.Add(unix.SYS_FCNTL, r.fds[o.ID], unix.F_ADD_SEALS, o.Seals&^lateSeals)
 		}
 	}
 	return builder.Run(&b)
 }
 
 // Finish does what would have kept processes from mapping and opening the
-// objects: seals that forbid new mappings, and the modes of unlinked files.
+// objects: modes, and the late seals.
 func (r *ObjectRestorer) Finish(builder *task.Process) error {
 	var b task.Batch
 	for i := range r.objects {
 		o := &r.objects[i]
-		if o.Kind == Memfd && o.Seals&unix.F_SEAL_FUTURE_WRITE != 0 {
-			b.Add(unix.SYS_FCNTL, r.fds[o.ID], unix.F_ADD_SEALS, o.Seals)
-		}
-		if o.Kind == UnlinkedFile {
+		if o.Kind == UnlinkedFile || o.Kind == Memfd {
 			b.Add(unix.SYS_FCHMOD, r.fds[o.ID], o.Mode)
+		}
+		if o.Kind == Memfd && o.Seals&lateSeals != 0 {
+			b.Add(unix.SYS_FCNTL, r.fds[o.ID], unix.F_ADD_SEALS, o.Seals)
 		}
 	}
 	return builder.Run(&b)

@@ -37,7 +37,11 @@ func (s *Space) Map(p *task.Process, objects *ObjectRestorer) error {
 	}
 	objects.addUnmap(&b)
 	if err := p.Run(&b); err != nil {
-		return fmt.Errorf("map memory: %w", err)
+		err = fmt.Errorf("map memory: %w", err)
+		if s.hasHuge() {
+			return hugeProblem("mappings", err)
+		}
+		return err
 	}
 	return nil
 }
@@ -55,6 +59,9 @@ func (s *Space) Finish(p *task.Process, objects *ObjectRestorer) error {
 	}
 	if err := p.Run(&b); err != nil {
 		return fmt.Errorf("guard memory: %w", err)
+	}
+	if err := s.protect(p); err != nil {
+		return err
 	}
 	if err := s.lock(p); err != nil {
 		return err
@@ -136,6 +143,9 @@ func (v *VMA) addMmap(b *task.Batch, fd int, offset uint64) {
 	}
 	if v.Kind == Anonymous {
 		flags |= unix.MAP_ANONYMOUS
+		if v.Huge != 0 {
+			flags |= unix.MAP_HUGETLB | int(v.Huge)<<hugeShift
+		}
 	}
 	if v.has("gd") {
 		flags |= unix.MAP_GROWSDOWN
@@ -143,7 +153,7 @@ func (v *VMA) addMmap(b *task.Batch, fd int, offset uint64) {
 	if v.has("nr") {
 		flags |= unix.MAP_NORESERVE
 	}
-	b.Add(unix.SYS_MMAP, v.Start, v.Len(), v.Prot, flags, fd, offset)
+	b.Add(unix.SYS_MMAP, v.Start, v.Len(), v.fillProt(), flags, fd, offset)
 }
 
 // advice maps flags of a mapping to the madvise(2) that sets them. Advice on

@@ -101,9 +101,11 @@ func (v view) without(own []memimg.Range) []view {
 
 // ranges finds where the object may have data: of a file, everywhere; of
 // memory, in the pages that exist, mapped here or not (man 2 mincore). Pages
-// out on swap do not count as resident, so with any there everything is read.
+// out on swap do not count as resident, so with any there everything is read;
+// so it is with huge pages, of which only those mapped here count (Linux
+// mm/mincore.c:mincore_hugetlb, v6.18).
 func (v view) ranges(obj *liveObject) ([]memimg.Range, error) {
-	if obj.swapped || obj.Kind == UnlinkedFile {
+	if obj.swapped || obj.Huge != 0 || obj.Kind == UnlinkedFile {
 		return []memimg.Range{{Start: v.offset, End: v.offset + v.end - v.start}}, nil
 	}
 	const step = 32 << 10 // pages in one call: a byte each

@@ -146,6 +146,9 @@ func fileProblem(err error) error {
 	if err == nil || errors.As(err, &host) || errors.Is(err, memimg.ErrDamaged) {
 		return err
 	}
+	if huge := (*memstate.HugeError)(nil); errors.As(err, &huge) {
+		return &HostError{Why: "too few huge pages", Err: err, Hint: "raise /proc/sys/vm/nr_hugepages"}
+	}
 	var shrunk *fdstate.ShrunkError
 	var other *fdstate.TypeError
 	found := errors.As(err, &shrunk) || errors.As(err, &other)
