@@ -19,7 +19,10 @@ type Target struct {
 	Dir   string     // of the job, in the directory of jobs
 	Roots []task.PID // the tree's root, then orphans that its supervisor has adopted
 
-	Policy string                  // file that the job was started with, or ""
+	Policy string // file that the job was started with, or ""
+
+	job    *Job                    // that it is, or nil
+	parent int                     // of the root, where that is the init of a restart's namespace; else 0
 	again  func() (*Target, error) // looks it up anew
 }
 
@@ -83,6 +86,7 @@ func findTarget(dir, what string) (*Target, error) {
 	name := nameFor(fmt.Sprintf("%s-%d", st.Comm, pid))
 	t := &Target{Name: name, Dir: filepath.Join(dir, name), Roots: []task.PID{task.PID(pid)}}
 	if parent, err := procfs.ReadStat(st.PPID); err == nil && parent.Comm == restorer.InitName {
+		t.parent = st.PPID
 		return t, t.addOrphans(st.PPID, 0)
 	}
 	return t, nil
@@ -107,7 +111,7 @@ func jobOf(dir string, pid, ppid int) (*Job, error) {
 		return nil, err
 	}
 	for _, j := range jobs {
-		if j.Root.PID == pid || j.Parent.PID == pid && j.Parent.alive() {
+		if j.Root.PID == pid || j.Parent.PID == pid && j.Parent.alive() || j.Supervisor.PID == pid && j.Supervisor.alive() {
 			return j, nil
 		}
 	}
@@ -120,7 +124,7 @@ func jobTarget(j *Job, dir string) (*Target, error) {
 	if !j.Root.alive() {
 		return nil, &goneError{fmt.Sprintf("job %s: its root, pid %d, has ended", j.Name, j.Root.PID)}
 	}
-	t := &Target{Name: j.Name, Dir: dir, Roots: []task.PID{task.PID(j.Root.PID)}, Policy: j.Policy}
+	t := &Target{Name: j.Name, Dir: dir, Roots: []task.PID{task.PID(j.Root.PID)}, Policy: j.Policy, job: j}
 	for _, adopter := range []Process{j.Parent, j.Supervisor} {
 		if !adopter.alive() {
 			continue
@@ -140,7 +144,7 @@ func (t *Target) addOrphans(adopter, except int) error {
 		return err
 	}
 	for _, pid := range children {
-		if task.PID(pid) != t.Root() && pid != except && taskState(pid) != 'Z' {
+		if task.PID(pid) != t.Root() && pid != except && taskState(pid) != 'Z' && !isSnapshotter(pid, adopter) {
 			t.Roots = append(t.Roots, task.PID(pid))
 		}
 	}

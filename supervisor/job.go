@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -30,6 +31,17 @@ type Job struct {
 	Cwd        string   `json:"cwd,omitempty"`
 	Image      string   `json:"image,omitempty"`  // what it was restarted from
 	Policy     string   `json:"policy,omitempty"` // file that snapshots of it go by
+
+	Attached bool          `json:"attached,omitempty"`     // the supervisor has not started the tree
+	Interval time.Duration `json:"interval_ns,omitempty"`  // of the supervisor's own snapshots
+	Keep     int           `json:"keep,omitempty"`         // how many of them, or all
+	Failure  *Failure      `json:"last_failure,omitempty"` // of the last of them; nil if it went well
+}
+
+// Failure is why a snapshot failed that a supervisor wanted by itself.
+type Failure struct {
+	Time    time.Time `json:"time"`
+	Message string    `json:"message"`
 }
 
 // Process is a process that no later one of the same pid is taken for.
@@ -144,9 +156,36 @@ func (e *recordError) Unwrap() error { return e.err }
 
 // registered is the record of a job that this process keeps.
 type registered struct {
+	dir string // of the job, in the directory of jobs
+
+	mu sync.Mutex // guards what follows
 	Job
-	dir  string   // of the job, in the directory of jobs
-	open *os.File // the record; it tells others that this process is the supervisor of what
+	open *os.File // the record; it tells others that this process is the supervisor of what; nil when it is removed
+}
+
+// update changes the record. Should that fail, it is as it was: the tree can
+// still be found by its pid.
+func (r *registered) update(change func(*Job)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.open == nil {
+		return
+	}
+	change(&r.Job)
+	_ = r.write()
+}
+
+// setFailure records how the last snapshot of a schedule went.
+func (r *registered) setFailure(message string) {
+	if message == "" && r.Failure == nil {
+		return // as it was
+	}
+	r.update(func(j *Job) {
+		j.Failure = nil
+		if message != "" {
+			j.Failure = &Failure{time.Now().UTC().Truncate(time.Second), message}
+		}
+	})
 }
 
 // register takes a name in the directory of jobs and writes a first record.
@@ -163,6 +202,12 @@ func register(dir, name, fallback string, j Job) (*registered, error) {
 	if j.Name, err = freeName(dir, name, fallback); err != nil {
 		return nil, err
 	}
+	return enter(dir, j)
+}
+
+// enter writes the first record of a job of this process. The directory of jobs
+// is locked.
+func enter(dir string, j Job) (*registered, error) {
 	j.Boot = bootID()
 	r := &registered{Job: j, dir: filepath.Join(dir, j.Name)}
 	if err := os.Mkdir(r.dir, dirPerm); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -251,10 +296,15 @@ func (r *registered) write() error {
 // remove takes the record away, unless another job has taken the name since,
 // and the job's directory if it has no images.
 func (r *registered) remove() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.open == nil {
 		return nil
 	}
-	defer r.open.Close()
+	defer func() {
+		r.open.Close()
+		r.open = nil
+	}()
 	lock, err := lockJobs(filepath.Dir(r.dir))
 	if err != nil {
 		return err

@@ -10,8 +10,9 @@ import (
 // releaseInherited lets go of what this process holds only because it was
 // started with it, now that the program has it: the other end of a pipe is to
 // see end of file, a lock to be released, a mount to be free, when the program
-// is done with it. Standard error stays where it has no other end.
-func releaseInherited() error {
+// is done with it. Standard error stays where it has no other end, or where there
+// may be something to say.
+func releaseInherited(speaks bool) error {
 	if err := os.Chdir("/"); err != nil {
 		return err
 	}
@@ -21,7 +22,7 @@ func releaseInherited() error {
 	}
 	defer unix.Close(null)
 	for fd := range 3 {
-		if fd == 2 && !hasOtherEnd(fd) {
+		if fd == 2 && (speaks || !hasOtherEnd(fd)) {
 			continue
 		}
 		if err := unix.Dup3(null, fd, 0); err != nil {

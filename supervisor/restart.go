@@ -27,6 +27,7 @@ type RestartOptions struct {
 	Policy   *policy.Policy // for this restart
 
 	PolicyFile string // that snapshots of the job go by, or ""
+	Schedule   Schedule
 	Hook       plugins.Hook
 	Progress   func(done, total int64)
 }
@@ -40,6 +41,7 @@ type Restarted struct {
 
 	tree *restorer.Tree
 	job  *registered
+	plan Schedule
 }
 
 // Restart brings a job back from an image. The tree runs when it returns.
@@ -62,7 +64,7 @@ func Restart(o RestartOptions) (*Restarted, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Restarted{Root: int(tree.Root), Manifest: manifest, tree: tree}
+	r := &Restarted{Root: int(tree.Root), Manifest: manifest, tree: tree, plan: o.Schedule}
 	r.NoRecord = r.record(o)
 	return r, nil
 }
@@ -73,7 +75,8 @@ func (r *Restarted) record(o RestartOptions) error {
 	if err != nil {
 		return err
 	}
-	j := Job{Command: r.Manifest.Summary.Command, Image: image, Policy: o.PolicyFile}
+	j := Job{Command: r.Manifest.Summary.Command, Image: image, Policy: o.PolicyFile,
+		Interval: o.Schedule.Interval, Keep: o.Schedule.Keep}
 	if j.Root, err = processOf(r.Root); err != nil {
 		return nil // it has ended already
 	}
@@ -108,9 +111,10 @@ func (r *Restarted) Wait() (syscall.WaitStatus, error) {
 	// Before the relay: until then a keyboard's stop stops this process as well.
 	state := taskState(r.Root)
 	if s, err := newStandIn(r.Root); err == nil {
-		_ = releaseInherited()
+		_ = releaseInherited(r.plan.Interval > 0)
 		go s.watchStops(state)
 	}
+	startSchedule(r.job, r.plan)
 	go r.reapOrphans()
 	return r.tree.Wait()
 }

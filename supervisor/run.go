@@ -16,6 +16,8 @@ type RunOptions struct {
 	Name    string // of the job; made from the command when empty
 	Dir     string // of jobs
 	Policy  string // file that snapshots of it go by, or ""
+
+	Schedule Schedule
 }
 
 // Run starts a command as a job, stands for it until it ends, and gives its
@@ -32,7 +34,8 @@ func Run(o RunOptions) (syscall.WaitStatus, error) {
 		return 0, err
 	}
 	cwd, _ := os.Getwd() // only told to people; it may have been removed
-	job, err := register(o.Dir, o.Name, o.Command[0], Job{Supervisor: self, Command: o.Command, Cwd: cwd, Policy: o.Policy})
+	job, err := register(o.Dir, o.Name, o.Command[0], Job{Supervisor: self, Command: o.Command, Cwd: cwd, Policy: o.Policy,
+		Interval: o.Schedule.Interval, Keep: o.Schedule.Keep})
 	if err != nil {
 		return 0, fmt.Errorf("record the job: %w", err)
 	}
@@ -44,7 +47,8 @@ func Run(o RunOptions) (syscall.WaitStatus, error) {
 		return 0, errors.Join(err, job.remove())
 	}
 	job.setRoot(s.root)
-	_ = releaseInherited()
+	_ = releaseInherited(o.Schedule.Interval > 0)
+	startSchedule(job, o.Schedule)
 	ws, err := s.waitChild()
 	_ = job.remove()
 	return ws, err
@@ -65,8 +69,7 @@ func (r *registered) setRoot(pid int) {
 	if err != nil {
 		return
 	}
-	r.Root = root
-	_ = r.write()
+	r.update(func(j *Job) { j.Root = root })
 }
 
 // startProgram starts the command and begins to stand for it. Signals that

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"supervise/plugins"
+	"supervise/policy"
 	"supervise/tracer"
 )
 
@@ -23,8 +24,10 @@ type SnapshotOptions struct {
 	PIDFile   string // a file with a pid
 	Name      string // under which the snapshots are kept; see FindTarget. With a pid file its name does
 	Retention Retention
-	MaxAge    time.Duration // 0: any
-	Program   string        // our own version, for the manifest
+	MaxAge    time.Duration  // 0: any
+	Program   string         // our own version, for the manifest
+	Policy    *policy.Policy // as for Checkpoint, as all that follows
+	Rules     []policy.Rule
 	Hook      plugins.Hook
 	Progress  func(done, total int64)
 }
@@ -102,7 +105,14 @@ func takeSnapshot(ctx context.Context, o *SnapshotOptions, job string) (*Snapsho
 	}
 	defer lock.Close()
 	s := new(Snapshot)
-	s.Image, s.Result, err = checkpoint(CheckpointOptions{Target: target, Program: o.Program, Hook: o.Hook, Progress: o.Progress})
+	s.Image, s.Result, err = checkpoint(CheckpointOptions{
+		Target:   target,
+		Program:  o.Program,
+		Policy:   o.Policy,
+		Rules:    o.Rules,
+		Hook:     o.Hook,
+		Progress: o.Progress,
+	})
 	if err != nil {
 		_ = os.Remove(target.Dir) // fails when there is something in it
 		return nil, target.Name, err

@@ -143,6 +143,7 @@ func hint(err error) string {
 	)
 	var start *supervisor.StartError
 	var image *imageError
+	var held *supervisor.SupervisedError
 	switch {
 	case errors.As(err, &image) && image.image.Older != "" && errors.Is(err, memimg.ErrDamaged):
 		return "the good one before it is " + image.image.Older
@@ -152,6 +153,8 @@ func hint(err error) string {
 		return host.Hint
 	case errors.Is(err, supervisor.ErrInside):
 		return "run it from outside the tree, such as another terminal"
+	case errors.As(err, &held):
+		return "end that one first, or name the job in checkpoint and snapshot"
 	case errors.Is(err, supervisor.ErrNoJob):
 		return "give a pid, or the directory of the job with --dir"
 	case errors.As(err, &name):

@@ -16,6 +16,7 @@ type cli struct {
 	Version versionFlag `help:"Print the version and exit."`
 
 	Run         runCmd        `cmd:"" help:"Start a command and stay as its supervisor."`
+	Attach      attachCmd     `cmd:"" help:"Become the supervisor of a tree that runs."`
 	Checkpoint  checkpointCmd `cmd:"" help:"Take one snapshot of a running tree of processes."`
 	Snapshot    snapshotCmd   `cmd:"" help:"Take a snapshot and remove old ones: for cron and timers."`
 	Restart     restartCmd    `cmd:"" help:"Bring a tree back from its snapshot."`

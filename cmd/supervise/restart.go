@@ -18,12 +18,21 @@ type restartCmd struct {
 	JSON    bool   `name:"json" help:"With --detach: print facts about the tree as JSON."`
 
 	restartRules
+	scheduleFlags
 }
 
 func (c *restartCmd) Help() string {
 	return "The job is recorded in the directory of jobs that --dir names, else in the one that the snapshot lies in. " +
 		"In the foreground it behaves as run does: signals, terminal and exit status pass through. " +
 		"No process runs before all are complete; if that fails, nothing of them is left and the snapshot is as it was."
+}
+
+// Validate is called by kong.
+func (c *restartCmd) Validate() error {
+	if c.Detach && c.Interval > 0 {
+		return errors.New("--interval needs a supervisor: leave out --detach, or use supervise attach afterwards")
+	}
+	return c.scheduleFlags.Validate()
 }
 
 // restartFacts is what restart --detach --json prints.
@@ -46,7 +55,11 @@ func (c *restartCmd) Run(out *output) error {
 		return err
 	}
 	if r.NoRecord != nil {
-		out.log.Warn().Err(r.NoRecord).Msg("the job is not recorded; use its pid")
+		what := "the job is not recorded; use its pid"
+		if c.Interval > 0 {
+			what = "the job is not recorded, so no snapshots of it are taken by themselves"
+		}
+		out.log.Warn().Err(r.NoRecord).Msg(what)
 	}
 	if c.PidFile != "" {
 		if err := writePidFile(c.PidFile, r.Root); err != nil {
@@ -87,6 +100,7 @@ func (c *restartCmd) restart(out *output, found *supervisor.FoundImage) (*superv
 		Force:    c.Force,
 		Detach:   c.Detach,
 		Dir:      dir,
+		Schedule: c.schedule(),
 		FixedDir: c.Dir != "",
 
 		Policy:     rules,

@@ -5,9 +5,10 @@ import (
 )
 
 type runCmd struct {
-	Name    string   `help:"Name of the job. Default: the command's, with a number if that is taken." placeholder:"N"`
-	Dir     string   `help:"Directory of jobs. Default: $$SUPERVISE_DIR, else this user's state directory." placeholder:"D"`
-	Policy  string   `help:"Snapshots of the job go by the rules in this file." placeholder:"FILE" type:"path"`
+	Name   string `help:"Name of the job. Default: the command's, with a number if that is taken." placeholder:"N"`
+	Dir    string `help:"Directory of jobs. Default: $$SUPERVISE_DIR, else this user's state directory." placeholder:"D"`
+	Policy string `help:"Snapshots of the job go by the rules in this file." placeholder:"FILE" type:"path"`
+	scheduleFlags
 	Command []string `arg:"" passthrough:"partial" name:"cmd" help:"Command and its arguments, after --."`
 }
 
@@ -36,7 +37,7 @@ func (c *runCmd) Run() error {
 	if err != nil {
 		return &ownError{err}
 	}
-	status, err := supervisor.Run(supervisor.RunOptions{Command: command, Name: c.Name, Dir: dir, Policy: c.Policy})
+	status, err := supervisor.Run(supervisor.RunOptions{Command: command, Name: c.Name, Dir: dir, Policy: c.Policy, Schedule: c.schedule()})
 	if err != nil {
 		return &ownError{err}
 	}

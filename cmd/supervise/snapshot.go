@@ -19,6 +19,8 @@ type snapshotCmd struct {
 	Name    string        `help:"Keep the snapshots under this name. Default: the job's; with --pid-file the file's, without .pid." placeholder:"N"`
 	MaxAge  time.Duration `help:"It is an error when the newest good snapshot is older than this after all." placeholder:"DUR"`
 	JSON    bool          `name:"json" help:"Print facts about the snapshot as JSON."`
+
+	checkpointRules
 }
 
 func (c *snapshotCmd) Help() string {
@@ -57,6 +59,10 @@ func (c *snapshotCmd) Run(out *output) error {
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer cancel()
+	rules, err := c.rules()
+	if err != nil {
+		return err
+	}
 	bar := out.newProgress("writing")
 	s, err := supervisor.TakeSnapshot(ctx, supervisor.SnapshotOptions{
 		Dir:       dir,
@@ -66,6 +72,8 @@ func (c *snapshotCmd) Run(out *output) error {
 		Retention: c.retention(),
 		MaxAge:    c.MaxAge,
 		Program:   version(),
+		Policy:    rules.policy,
+		Rules:     rules.first,
 		Hook:      interruptible(ctx),
 		Progress:  bar.update,
 	})
