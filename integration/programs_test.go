@@ -98,6 +98,7 @@ var programs = func() []program {
 		one("dirs").named("chroot").with("chroot").asRoot(),
 		one("daemon").supervised(),
 		one("attributes"),
+		one("controls"),
 		one("files").inSession().alone(),
 		one("unlinked"),
 		one("unlinkedmap"),

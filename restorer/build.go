@@ -75,6 +75,7 @@ var builderCaps = []uintptr{
 	unix.CAP_SYS_ADMIN, // mount, unshare(CLONE_NEWTIME), clone3 with set_tid, PR_SET_MM_MAP with an exe
 	unix.CAP_SYS_TIME,  // timens_offsets
 	unix.CAP_SYS_CHROOT,
+	unix.CAP_SETPCAP, // to give up capabilities of the bounding set, and for securebits
 }
 
 // startBuilder starts our own program, held at its first instruction, which

@@ -116,10 +116,18 @@ func (r *restart) checkUsers() error {
 	own := taskstate.CredsOf(&st)
 	for i := range r.tree.Processes {
 		p := &r.tree.Processes[i]
-		if !p.Creds.SameUser(&own) {
-			return &HostError{
-				Why:  fmt.Sprintf("process %d ran as uid %v, gid %v, groups %v", p.ID, p.Creds.UIDs, p.Creds.GIDs, p.Creds.Groups),
-				Hint: "restart it as that user, or as root",
+		all := []*taskstate.Creds{&p.Creds}
+		for _, th := range p.Threads {
+			if th.Creds != nil {
+				all = append(all, th.Creds)
+			}
+		}
+		for _, c := range all {
+			if !c.SameUser(&own) {
+				return &HostError{
+					Why:  fmt.Sprintf("process %d ran as uid %v, gid %v, groups %v", p.ID, c.UIDs, c.GIDs, c.Groups),
+					Hint: "restart it as that user, or as root",
+				}
 			}
 		}
 	}

@@ -8,16 +8,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"supervise/internal/procfs"
+	"supervise/internal/task"
 )
 
 // captureAttributes reads the small things that a single call sets again.
 func captureAttributes(c *capture) error {
 	var err error
-	c.rec.NoNewPrivs = c.status.NoNewPrivs != 0
-	if c.rec.Personality, err = procfs.Personality(int(c.held.PID)); err != nil {
-		return err
-	}
 	pid := int(c.held.PID)
 	if c.rec.OOMScoreAdj, err = readProc(pid, "oom_score_adj"); err != nil {
 		return err
@@ -26,6 +22,7 @@ func captureAttributes(c *capture) error {
 		return err
 	}
 	thp := c.batch.Add(unix.SYS_PRCTL, unix.PR_GET_THP_DISABLE, 0, 0, 0, 0).Optional()
+	mdwe := c.batch.Add(unix.SYS_PRCTL, unix.PR_GET_MDWE, 0, 0, 0, 0).Optional() // EINVAL before Linux 6.3
 	perm := make([]byte, 8)
 	c.batch.Add(unix.SYS_ARCH_PRCTL, archGetXcompPerm, perm).Optional()
 	dumpable := c.batch.Add(unix.SYS_PRCTL, unix.PR_GET_DUMPABLE)
@@ -34,27 +31,26 @@ func captureAttributes(c *capture) error {
 	c.later = append(c.later, func() {
 		c.rec.Dumpable = int(dumpable.Ret)
 		c.rec.Subreaper = reaper[0] != 0
-		c.rec.THPDisable = thp.Ret == 1
+		c.rec.THPDisable = max(thp.Ret, 0)
+		c.rec.MDWE = max(mdwe.Ret, 0)
 		c.rec.Tiles = perm[2]&(1<<(xfeatureTileData-16)) != 0
 	})
 	return nil
 }
 
 func restoreAttributes(r *restore) error {
-	if r.rec.NoNewPrivs {
-		if _, err := r.held.Call(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-			return err
-		}
-	}
+	var b task.Batch
 	if r.rec.Subreaper {
-		if _, err := r.held.Call(unix.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 1); err != nil {
-			return err
-		}
+		b.Add(unix.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 1)
 	}
-	if r.rec.THPDisable {
-		if _, err := r.held.Call(unix.SYS_PRCTL, unix.PR_SET_THP_DISABLE, 1, 0, 0, 0); err != nil {
-			return err
-		}
+	if thp := r.rec.THPDisable; thp != 0 { // bit 0 is on, the others are flags (since Linux 6.18)
+		b.Add(unix.SYS_PRCTL, unix.PR_SET_THP_DISABLE, 1, thp&^1, 0, 0)
+	}
+	if r.rec.MDWE != 0 { // all mappings are made
+		b.Add(unix.SYS_PRCTL, unix.PR_SET_MDWE, r.rec.MDWE, 0, 0, 0)
+	}
+	if err := r.held.Run(&b); err != nil {
+		return err
 	}
 	if r.rec.Tiles {
 		if _, err := r.held.Call(unix.SYS_ARCH_PRCTL, archReqXcompPerm, xfeatureTileData); err != nil {
@@ -64,11 +60,7 @@ func restoreAttributes(r *restore) error {
 	if err := r.writeProc("oom_score_adj", r.rec.OOMScoreAdj); err != nil {
 		return err
 	}
-	if err := r.writeProc("coredump_filter", r.rec.CoredumpFilter); err != nil {
-		return err
-	}
-	_, err := r.held.Call(unix.SYS_PERSONALITY, r.rec.Personality)
-	return err
+	return r.writeProc("coredump_filter", r.rec.CoredumpFilter)
 }
 
 // Use of AMX tiles is asked for once a process (Linux

@@ -63,7 +63,11 @@ var threadParts = []struct {
 	{"altstack", captureAltStack, restoreAltStack},
 	{"futexes", captureFutexes, restoreFutexes}, // after memory: rseq is written to
 	{"pending signals", captureThreadPending, restoreThreadPending},
-	{"creds", nil, restoreCreds},                               // nothing below needs privilege
+	{"personality", capturePersonality, restorePersonality},
+	{"syscall user dispatch", captureDispatch, restoreDispatch},
+	{"speculation", captureSpeculation, restoreSpeculation},
+	{"i/o flusher", captureIOFlusher, restoreIOFlusher},
+	{"creds", captureCreds, restoreCreds},                      // nothing below needs privilege
 	{"parent's death", captureDeathSignal, restoreDeathSignal}, // after creds, which clear it
 	{"registers", captureRegisters, restoreRegisters},
 }
@@ -113,7 +117,7 @@ func Capture(held *task.Process, facts Facts) (Process, error) {
 		return rec, err
 	}
 	for _, t := range held.Threads {
-		th, err := captureThread(t)
+		th, err := rec.captureThread(t)
 		if err != nil {
 			return rec, fmt.Errorf("capture thread %d of pid %d: %w", t.TID, held.PID, err)
 		}
@@ -124,15 +128,21 @@ func Capture(held *task.Process, facts Facts) (Process, error) {
 
 // threadCapture is one thread being captured.
 type threadCapture struct {
-	held  *task.Thread
-	batch task.Batch
-	later []func()
-	rec   *Thread
+	held   *task.Thread
+	status procfs.Status
+	batch  task.Batch
+	later  []func()
+	proc   *Process
+	rec    *Thread
 }
 
-func captureThread(t *task.Thread) (Thread, error) {
+func (proc *Process) captureThread(t *task.Thread) (Thread, error) {
 	rec := Thread{ID: t.ID}
-	c := &threadCapture{held: t, rec: &rec}
+	c := &threadCapture{held: t, proc: proc, rec: &rec}
+	var err error
+	if c.status, err = procfs.ReadTaskStatus(int(t.Proc.PID), int(t.TID)); err != nil {
+		return rec, gone(t.Proc.PID, err)
+	}
 	for _, p := range threadParts {
 		if p.capture == nil {
 			continue

@@ -18,25 +18,24 @@ type Process struct {
 	Command    []string `cbor:"9,keyasint" json:"command"`                     // as /proc shows it, for people
 	FS         FS       `cbor:"10,keyasint" json:"fs"`
 	Dumpable   int      `cbor:"12,keyasint" json:"dumpable"`
-	NoNewPrivs bool     `cbor:"13,keyasint,omitempty" json:"no_new_privs,omitempty"`
 	Subreaper  bool     `cbor:"14,keyasint,omitempty" json:"subreaper,omitempty"`
 
-	Personality uint64       `cbor:"15,keyasint,omitempty" json:"personality,omitempty"`
-	Creds       Creds        `cbor:"16,keyasint" json:"creds"`
-	Limits      []Limit      `cbor:"17,keyasint" json:"limits"`
-	Actions     []Action     `cbor:"18,keyasint" json:"signal_actions"`
-	Pending     []Siginfo    `cbor:"19,keyasint,omitempty" json:"pending,omitempty"`
-	Intervals   []Interval   `cbor:"20,keyasint,omitempty" json:"itimers,omitempty"`
-	Timers      []PosixTimer `cbor:"21,keyasint,omitempty" json:"timers,omitempty"`
-	Threads     []Thread     `cbor:"22,keyasint" json:"threads"` // the leader first
+	Creds     Creds        `cbor:"16,keyasint" json:"creds"`
+	Limits    []Limit      `cbor:"17,keyasint" json:"limits"`
+	Actions   []Action     `cbor:"18,keyasint" json:"signal_actions"`
+	Pending   []Siginfo    `cbor:"19,keyasint,omitempty" json:"pending,omitempty"`
+	Intervals []Interval   `cbor:"20,keyasint,omitempty" json:"itimers,omitempty"`
+	Timers    []PosixTimer `cbor:"21,keyasint,omitempty" json:"timers,omitempty"`
+	Threads   []Thread     `cbor:"22,keyasint" json:"threads"` // the leader first
 
 	// StopUnseen: it is stopped, and its parent has not waited for that yet.
 	StopUnseen bool `cbor:"23,keyasint,omitempty" json:"stop_unseen,omitempty"`
 
 	OOMScoreAdj    string `cbor:"24,keyasint,omitempty" json:"oom_score_adj,omitempty"`
 	CoredumpFilter string `cbor:"25,keyasint,omitempty" json:"coredump_filter,omitempty"`
-	THPDisable     bool   `cbor:"26,keyasint,omitempty" json:"thp_disable,omitempty"`
-	Tiles          bool   `cbor:"28,keyasint,omitempty" json:"amx_tiles,omitempty"` // may use them
+	THPDisable     int64  `cbor:"26,keyasint,omitempty" json:"thp_disable,omitempty"` // as PR_GET_THP_DISABLE gives it
+	MDWE           int64  `cbor:"27,keyasint,omitempty" json:"mdwe,omitempty"`        // PR_SET_MDWE: no memory both writable and executable
+	Tiles          bool   `cbor:"28,keyasint,omitempty" json:"amx_tiles,omitempty"`   // may use them
 
 	Shares Sharing `cbor:"29,keyasint,omitzero" json:"shares,omitzero"`
 }
@@ -61,6 +60,13 @@ type Thread struct {
 
 	FS          *FS `cbor:"14,keyasint,omitempty" json:"fs,omitempty"` // its own (unshare with CLONE_FS)
 	DeathSignal int `cbor:"15,keyasint,omitempty" json:"parent_death_signal,omitempty"`
+
+	Creds       *Creds        `cbor:"16,keyasint,omitempty" json:"creds,omitempty"` // where not those of the process
+	NoNewPrivs  bool          `cbor:"17,keyasint,omitempty" json:"no_new_privs,omitempty"`
+	Speculation []Speculation `cbor:"18,keyasint,omitempty" json:"speculation,omitempty"`
+	IOFlusher   bool          `cbor:"19,keyasint,omitempty" json:"io_flusher,omitempty"`
+	Personality uint64        `cbor:"20,keyasint,omitempty" json:"personality,omitempty"`
+	Dispatch    *Dispatch     `cbor:"21,keyasint,omitempty" json:"syscall_user_dispatch,omitempty"`
 }
 
 // Zombie is the record of a process that is dead and not yet waited for.

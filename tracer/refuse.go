@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"os"
 
-	"golang.org/x/sys/unix"
-
 	"supervise/internal/procfs"
 	"supervise/internal/refuse"
 	"supervise/internal/task"
@@ -23,7 +21,6 @@ var refusals = []struct {
 	{"seccomp filter", refuseSeccomp, "start the program without its sandbox"},
 	{"32-bit program", refuse32Bit, ""},
 	{"namespaces", refuseNamespaces, "run supervise inside the container"},
-	{"scheduling policy", refusePolicy, "start the program with the normal policy"},
 	{"AMX tiles", refuseTiles, "take the snapshot when no matrix multiplication is going on"},
 	{"shadow stack", refuseShadowStack, "set GLIBC_TUNABLES=glibc.cpu.hwcaps=-SHSTK"},
 	{"working or root directory", refuseFS, "let the program change to a directory that has its name"},
@@ -40,6 +37,7 @@ func (s *snapshot) refuseProcesses() {
 				s.refuse(p, r.what, why, r.hint)
 			}
 		}
+		s.refuseDispatch(p)
 	}
 }
 
@@ -61,19 +59,6 @@ func refuse32Bit(p *process) string {
 	return ""
 }
 
-func refusePolicy(p *process) string {
-	for _, t := range p.held.Threads {
-		attr, err := unix.SchedGetAttr(int(t.TID), 0)
-		if err != nil {
-			return err.Error()
-		}
-		if attr.Policy == unix.SCHED_DEADLINE {
-			return fmt.Sprintf("thread %d has a deadline", t.TID)
-		}
-	}
-	return ""
-}
-
 // refuseTiles: the kernel lets a tracer set tile data only in a thread that
 // has used it (Linux arch/x86/kernel/fpu/xstate.c:validate_user_xstate_header).
 func refuseTiles(p *process) string {
@@ -88,6 +73,17 @@ func refuseTiles(p *process) string {
 		}
 	}
 	return ""
+}
+
+// refuseDispatch refuses threads in code that Wine and its like run for another
+// system. They may leave it at any moment.
+func (s *snapshot) refuseDispatch(p *process) {
+	for _, t := range p.held.Threads {
+		if why := taskstate.DispatchProblem(t); why != "" {
+			s.refused.Add(refuse.Object{PID: int(p.held.PID), Comm: p.facts.Stat.Comm, What: fmt.Sprintf("thread %d", t.TID),
+				Why: why + " (syscall user dispatch)", Hint: "try again", Passing: true})
+		}
+	}
 }
 
 func refuseShadowStack(p *process) string {

@@ -178,7 +178,7 @@ func (s *snapshot) capture() error {
 		if rec.Process, err = taskstate.Capture(p.held, p.facts); err != nil {
 			return err
 		}
-		rec.Creds, rec.Shares = taskstate.CredsOf(&p.facts.Status), p.shares
+		rec.Shares = p.shares
 		if p.shares.Memory == 0 {
 			if rec.Mem.MM, err = memstate.CaptureMM(p.held, p.facts.Stat, &s.objects); err != nil {
 				return err

@@ -223,6 +223,12 @@ func (p *Process) Settle() error {
 		if err := t.giveBack(); err != nil {
 			return err
 		}
+		if t.Dispatch.Mode == 0 {
+			continue
+		}
+		if err := ptraceDispatch(ptraceSetUserDispatch, t.TID, &t.Dispatch); err != nil {
+			return goneErr("set syscall user dispatch of", t.TID, err)
+		}
 	}
 	return nil
 }

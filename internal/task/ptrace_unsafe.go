@@ -12,6 +12,8 @@ import (
 // (Linux include/uapi/linux/ptrace.h, v6.18).
 const (
 	ptraceGetRseqConfiguration = 0x420f
+	ptraceSetUserDispatch      = 0x4210 // PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG
+	ptraceGetUserDispatch      = 0x4211
 	ptracePeekSiginfoShared    = 1
 	siginfoSize                = 128
 )
@@ -116,6 +118,23 @@ func ptraceRseq(tid TID) (Rseq, error) {
 		Size:      binary.NativeEndian.Uint32(buf[8:]),
 		Signature: binary.NativeEndian.Uint32(buf[12:]),
 	}, err
+}
+
+// ptraceDispatch gets or sets how the thread handles system calls itself (since
+// Linux 6.4).
+func ptraceDispatch(req int, tid TID, d *Dispatch) error {
+	var buf [32]byte // struct ptrace_sud_config: mode, selector, offset, len
+	fields := []*uint64{&d.Mode, (*uint64)(&d.Selector), (*uint64)(&d.Offset), &d.Length}
+	for i, f := range fields {
+		binary.NativeEndian.PutUint64(buf[8*i:], *f)
+	}
+	if err := ptrace(req, tid, uintptr(len(buf)), uintptr(unsafe.Pointer(&buf))); err != nil {
+		return err
+	}
+	for i, f := range fields {
+		*f = binary.NativeEndian.Uint64(buf[8*i:])
+	}
+	return nil
 }
 
 // robustList is get_robust_list(2) of another thread.

@@ -17,6 +17,13 @@ type Rseq struct {
 	Size, Signature uint32
 }
 
+// Dispatch is a configuration of syscall user dispatch (man 2
+// PR_SET_SYSCALL_USER_DISPATCH); Mode 0 means that it is off.
+type Dispatch struct {
+	Selector, Offset Addr
+	Length, Mode     uint64
+}
+
 // Thread is a held task: a thread in ptrace-stop.
 type Thread struct {
 	TID  TID
@@ -27,6 +34,8 @@ type Thread struct {
 	// the capture side they are the program's own; the restore side sets them.
 	Regs Regs
 	Mask uint64
+
+	Dispatch Dispatch // in effect on the capture side; the restore side sets it last
 
 	Rseq    Rseq
 	Pending []Siginfo // signals sent to this thread alone, oldest first
@@ -52,6 +61,9 @@ func (t *Thread) hold() error {
 	}
 	if t.Rseq, err = ptraceRseq(t.TID); err != nil {
 		return goneErr("get rseq of", t.TID, err)
+	}
+	if err := ptraceDispatch(ptraceGetUserDispatch, t.TID, &t.Dispatch); err != nil && !errors.Is(err, syscall.EIO) {
+		return goneErr("get syscall user dispatch of", t.TID, err)
 	}
 	return t.abortRseq()
 }
