@@ -36,6 +36,7 @@ var mayImport = map[string][]string{
 	"policy":        {},
 	"integration":   {},
 
+	"internal/usage":    {},
 	"internal/procfs":   {},
 	"internal/refuse":   {},
 	"internal/task":     {"internal/procfs"},

@@ -25,9 +25,12 @@ type cli struct {
 	Verify      verifyCmd     `cmd:"" help:"Check a snapshot for damage."`
 	Check       checkCmd      `cmd:"" help:"Tell what this user can do on this host."`
 	Demo        demoCmd       `cmd:"" help:"Show it at work: run, snapshot, kill, restart."`
+	Completion  completionCmd `cmd:"" help:"Print a script that completes commands in a shell."`
+	Man         manCmd        `cmd:"" help:"Write the man pages."`
 	ShowVersion versionCmd    `cmd:"" name:"version" help:"Print the version."`
 
 	DemoCounter demoCounterCmd `cmd:"" hidden:""`
+	Complete    completeCmd    `cmd:"" hidden:"" name:"__complete"`
 }
 
 const description = `Take a snapshot of a running tree of unmodified processes, from outside, and bring it back later: after a crash, a reboot, or many times over.`
@@ -53,14 +56,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	out := newOutput(stdout, stderr)
 	var commands cli
 	exited := exitOK
-	parser := kong.Must(&commands,
-		kong.Name("supervise"),
-		kong.Description(description+"\n\n"+exitHelp),
-		kong.Writers(stdout, stderr),
-		kong.Exit(func(status int) { panic(stop{status}) }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.Bind(out),
-	)
+	parser := newParser(&commands, out)
 	status := guard(func() error {
 		ctx, err := parser.Parse(args)
 		if err != nil {
@@ -73,6 +69,18 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	out.fail(status)
 	return exitCode(status)
+}
+
+// newParser makes the parser of the command line.
+func newParser(commands *cli, out *output) *kong.Kong {
+	return kong.Must(commands,
+		kong.Name("supervise"),
+		kong.Description(description+"\n\n"+exitHelp),
+		kong.Writers(out.stdout, out.stderr),
+		kong.Exit(func(status int) { panic(stop{status}) }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Bind(out),
+	)
 }
 
 // stop is how kong's exit, after --help and --version, leaves run.
