@@ -55,6 +55,7 @@ var Kinds = []Kind{ // tags are in images: never renumber
 	{Tag: 12, Name: "epoll", Match: anon("[eventpoll]"), Capture: captureEpoll, New: record[Epoll]},
 	{Tag: 13, Name: "pidfd", Match: isPidfd, Capture: capturePidfd, New: record[Pidfd], Late: true},
 	{Tag: 14, Name: "inotify", Match: anon("inotify"), Capture: captureInotify, New: record[Inotify]},
+	{Tag: 15, Name: "hung-up terminal", Match: isHungUp, Capture: captureHungUp, New: record[HungUp], Shared: true},
 
 	// Made by rules of a policy, in the place of another.
 	{Tag: tagRedirected, Name: "redirected by a policy", Match: never, New: record[Redirected]},

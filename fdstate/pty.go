@@ -24,69 +24,65 @@ type Master struct {
 	Terminal  Terminal `cbor:"1,keyasint" json:"terminal"`
 	Locked    bool     `cbor:"2,keyasint,omitempty" json:"locked,omitempty"`
 	Packet    bool     `cbor:"3,keyasint,omitempty" json:"packet,omitempty"`
-	Exclusive bool     `cbor:"4,keyasint,omitempty" json:"exclusive,omitempty"`
-	Unopened  bool     `cbor:"5,keyasint,omitempty" json:"unopened,omitempty"` // the slave has never been open
+	Exclusive bool     `cbor:"4,keyasint,omitempty" json:"exclusive,omitempty"` // the slave
+	Unopened  bool     `cbor:"5,keyasint,omitempty" json:"unopened,omitempty"`  // the slave has never been open
+
+	Queue PtyQueue `cbor:"6,keyasint,omitzero" json:"queue,omitzero"`
 }
 
 func isPty(d *Desc) bool { return d.tty != nil && d.tty.master != nil }
 
-func capturePty(d *Desc, _ *Survey) (Record, error) {
+func capturePty(d *Desc, s *Survey) (Record, error) {
 	tty := d.tty
 	rec := &Pty{Index: int(unix.Minor(tty.rdev)), Control: d.Link == ttyPath}
 	if isMaster(d) && tty.master != d {
 		return nil, Refuse("two masters have the same pty", "")
 	}
-	err := d.look(func(fd int) error {
-		if err := refuseQueued(fd); err != nil || tty.master != d {
-			return err
-		}
-		var err error
-		rec.Master, err = captureMaster(fd, tty)
+	if tty.master != d {
+		return rec, nil
+	}
+	err := d.look(func(fd int) (err error) {
+		rec.Master, err = s.captureMaster(fd, tty)
 		return err
 	})
 	return rec, err
 }
 
-// refuseQueued refuses what has been written on one side of the pty and not
-// been read on the other: it cannot be looked at without taking it out.
-func refuseQueued(fd int) error {
-	n, err := unix.IoctlGetInt(fd, unix.TIOCINQ)
-	switch {
-	case err == unix.EIO:
-		return nil // hung up
-	case err != nil:
-		return fmt.Errorf("ioctl TIOCINQ: %w", err)
-	case n > 0:
-		return RefuseNow(fmt.Sprintf("%d bytes wait to be read from it", n))
-	}
-	return nil
-}
-
-func captureMaster(fd int, tty *terminal) (*Master, error) {
+func (s *Survey) captureMaster(fd int, tty *terminal) (*Master, error) {
 	t, err := readTerminal(fd, ptsMajor, unix.Minor(tty.rdev))
 	if err != nil {
 		return nil, err
 	}
 	m := &Master{Terminal: *t}
-	for _, get := range []struct {
-		req  uint
-		name string
-		flag *bool
-	}{
-		{unix.TIOCGPTLCK, "TIOCGPTLCK", &m.Locked},
-		{unix.TIOCGPKT, "TIOCGPKT", &m.Packet},
-		{unix.TIOCGEXCL, "TIOCGEXCL", &m.Exclusive},
-	} {
-		n, err := unix.IoctlGetInt(fd, get.req)
-		if err != nil {
-			return nil, fmt.Errorf("ioctl %s: %w", get.name, err)
-		}
-		*get.flag = n != 0
+	if m.Locked, err = askFlag(fd, unix.TIOCGPTLCK, "TIOCGPTLCK"); err != nil {
+		return nil, err
+	}
+	if m.Packet, err = askFlag(fd, unix.TIOCGPKT, "TIOCGPKT"); err != nil {
+		return nil, err
 	}
 	if len(tty.slaves) == 0 {
-		m.Unopened, err = neverOpened(fd)
+		if m.Unopened, err = neverOpened(fd); err != nil || m.Unopened {
+			return m, err
+		}
 	}
-	return m, err
+	if t.Termios == nil {
+		return m, nil
+	}
+	q, err := s.ptyQueue(tty)
+	if err != nil {
+		return nil, err
+	}
+	m.Queue, m.Exclusive = q.Queue, q.Exclusive
+	return m, nil
+}
+
+// askFlag asks a terminal for one of its flags.
+func askFlag(fd int, req uint, name string) (bool, error) {
+	n, err := unix.IoctlGetInt(fd, req)
+	if err != nil {
+		return false, fmt.Errorf("ioctl %s: %w", name, err)
+	}
+	return n != 0, nil
 }
 
 // neverOpened tells a slave that was never open from one that was closed: only
@@ -164,8 +160,28 @@ func (o *Opener) openPty(index int) (ptyPair, error) {
 		pair.slave = o.r.Reserve()
 		o.Open(Slot{pair.slave, true}, "ioctl TIOCGPTPEER", unix.SYS_IOCTL, master, unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY)
 	}
+	if pair.slave >= 0 && m.Terminal.Termios != nil {
+		o.Then(func() error { return m.fill(o, pair) })
+	}
 	o.r.last = append(o.r.last, func(o *Opener) { m.close(o, pair) })
 	return pair, nil
+}
+
+// fill gives the pty what was under way in it.
+func (m *Master) fill(o *Opener, pair ptyPair) error {
+	sides := ptySides{mode: m.Terminal.Termios.termios()}
+	for _, side := range []struct {
+		num int
+		fd  *int
+	}{{pair.master, &sides.master}, {pair.slave, &sides.slave}} {
+		fd, err := o.Copy(side.num)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		*side.fd = fd
+	}
+	return sides.fill(&m.Queue)
 }
 
 // close queues what would keep the slave from being opened again.

@@ -123,24 +123,11 @@ func comparePtys(t *testing.T, snap *snapshot, b *restored) error {
 }
 
 func init() {
-	subjects["queued pty"] = func(dir string) {
-		master, slave := openPty()
-		put(slave, 11, 0)
-		put(master, 10, 0)
-		must(unix.Write(11, []byte("not read yet")))
-		events := []unix.PollFd{{Fd: 10, Events: unix.POLLIN}}
-		must(unix.Poll(events, 1000))
-	}
 	subjects["on a terminal"] = func(dir string) {
 		put(must(unix.Open("/dev/tty", unix.O_RDWR|unix.O_CLOEXEC, 0)), 255, unix.O_CLOEXEC)
 		put(must(unix.Open(must(os.Readlink("/proc/self/fd/0")), unix.O_RDONLY|unix.O_NOCTTY, 0)), 10, 0)
 	}
 	subjects["another terminal"] = func(dir string) {}
-}
-
-func TestQueuedPty(t *testing.T) {
-	snap := startSubject(t, "queued pty", 0).capture(t)
-	wantRefused(t, snap, map[string]string{"fd 10 (/dev/ptmx)": "12 bytes wait"})
 }
 
 // TestTerminalOutside has a program on a terminal whose master is ours.

@@ -25,6 +25,7 @@ var samples = map[Tag]Record{
 	11: &Signalfd{Mask: 1 << 63},
 	12: &Epoll{Interests: []Interest{{Proc: 0, FD: 7, Events: 1 << 31, Data: 1<<64 - 1}}},
 	13: &Pidfd{ID: 77},
+	15: &HungUp{Index: 3},
 	14: &Inotify{Watches: []Watch{{WD: 2, Mask: unix.IN_CREATE, File: WatchName{Path: "/proc/7/fd/3", Follow: true}}}},
 	90: &Redirected{Path: "/a", From: 1},
 }

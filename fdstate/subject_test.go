@@ -28,6 +28,9 @@ var subjects = map[string]func(dir string){}
 const subjectEnv = "FDSTATE_SUBJECT"
 
 func TestMain(m *testing.M) {
+	if os.Args[0] == PtyHelperName {
+		os.Exit(PtyHelper())
+	}
 	// What whoever runs the tests has left open is not for the subjects.
 	check(unix.CloseRange(3, 1<<30, unix.CLOSE_RANGE_CLOEXEC))
 	name := os.Getenv(subjectEnv)

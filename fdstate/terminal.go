@@ -58,6 +58,11 @@ func (t *Termios) bytes() []byte {
 	return b
 }
 
+// termios is the same for our own calls.
+func (t *Termios) termios() unix.Termios {
+	return unix.Termios{Iflag: t.Iflag, Oflag: t.Oflag, Cflag: t.Cflag, Lflag: t.Lflag, Line: t.Line, Cc: t.Cc, Ispeed: t.Ispeed, Ospeed: t.Ospeed}
+}
+
 func (w Winsize) bytes() []byte {
 	b := binary.LittleEndian.AppendUint16(nil, w.Row)
 	b = binary.LittleEndian.AppendUint16(b, w.Col)
@@ -101,6 +106,7 @@ const ptsMajor = 136
 type ttyName struct {
 	rdev   uint64
 	devpts uint64 // device of that file system; 0 for other terminals
+	hungUp *Desc  // a description that has hung up is no terminal's any more: its number may be another's
 }
 
 // terminal is what the tree has of one.
@@ -108,6 +114,8 @@ type terminal struct {
 	rdev   uint64
 	master *Desc
 	slaves []*Desc
+	queue  *ptyAnswer // nil until asked for
+	hungUp bool
 }
 
 // isTerminal matches terminals and masters of ptys.
@@ -129,6 +137,8 @@ func isControlling(d *Desc) bool { return d.Stat.Rdev == unix.Mkdev(5, 0) }
 func isMaster(d *Desc) bool { return d.Stat.Rdev == unix.Mkdev(5, 2) }
 
 func isForeignTerminal(d *Desc) bool { return d.tty != nil && d.tty.master == nil && d.outside == nil }
+
+func isHungUp(d *Desc) bool { return isForeignTerminal(d) && d.tty.hungUp }
 
 // surveyTerminals finds which descriptions are the same terminal, and which
 // terminals lead outside. What was opened as /dev/tty tells its number but not
@@ -161,15 +171,20 @@ func (s *Survey) addTerminal(d *Desc, fd int) error {
 		if err != nil {
 			return fmt.Errorf("ioctl TIOCGPTN: %w", err)
 		}
-		d.tty = s.terminal(ttyName{unix.Mkdev(ptsMajor, index), d.devpts()})
+		d.tty = s.terminal(ttyName{rdev: unix.Mkdev(ptsMajor, index), devpts: d.devpts()})
 		d.tty.master = d
 		return nil
 	}
 	name := ttyName{rdev: d.Stat.Rdev}
-	if dev, err := unix.IoctlGetUint32(fd, unix.TIOCGDEV); err == nil { // it fails once it has hung up
+	dev, err := unix.IoctlGetUint32(fd, unix.TIOCGDEV)
+	if errors.Is(err, unix.EIO) {
+		name.hungUp = d
+	} else if err == nil {
 		name.rdev = uint64(dev)
 	}
-	if isControlling(d) {
+	if name.hungUp != nil {
+		s.terminal(name).hungUp = true
+	} else if isControlling(d) {
 		name = s.sameNumber(name)
 	} else if unix.Major(d.Stat.Rdev) >= ptsMajor {
 		name.devpts = d.Stat.Dev

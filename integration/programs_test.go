@@ -112,6 +112,7 @@ var programs = func() []program {
 		one("unread").named("unread_soon").with("soon").rootOnly().alone(),
 		one("locks").alone(),
 		one("ptys"),
+		one("ptyqueues"),
 		one("objects").named("pidfd").with("pidfd"),
 		one("creds").asRoot(),
 		{name: "goruntime", argv: c("goruntime"), how: rootOnly},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"supervise/fdstate"
 	"supervise/restorer"
 )
 
@@ -42,6 +43,9 @@ func main() {
 		os.Exit(exitOther)
 	}
 	debug.SetMemoryLimit(memoryLimit)
+	if os.Args[0] == fdstate.PtyHelperName {
+		os.Exit(fdstate.PtyHelper())
+	}
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 

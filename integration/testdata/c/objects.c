@@ -66,10 +66,6 @@ static int o_ownfiles(void) { // a thread with a descriptor table of its own
 	gate_wait(gate, 1);
 	return 0;
 }
-static int o_terminalqueue(void) { // written to a terminal, not yet read
-	int master = posix_openpt(O_RDWR | O_NOCTTY);
-	return grantpt(master) || unlockpt(master) || write(master, "x\n", 2) != 2 ? -1 : 0;
-}
 static int o_traced(void) { // by a process of the same tree
 	pid_t c = child(waits, NULL);
 	return ptrace(PTRACE_SEIZE, c, NULL, NULL);
@@ -82,7 +78,7 @@ static const struct {
 } kinds[] = {
 #define O(n) {#n, o_##n}
 	O(socketpair), O(tcp), O(udp), O(netlink), O(io_uring), O(fanotify), O(userfaultfd), O(sysvshm), O(pidfd), O(mqueue), O(pastparent), O(ownfiles),
-	O(terminalqueue), O(traced), O(none),
+	O(traced), O(none),
 };
 
 int main(int argc, char **argv) {
