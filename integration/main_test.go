@@ -114,6 +114,9 @@ func buildGo() error {
 	} else if err := command(static, "go", "build", "-o", supervise, "supervise/cmd/supervise"); err != nil {
 		return err
 	}
+	if err := command(static, "go", "build", "-o", filepath.Join(binDir, "othervdso"), "./testdata/go/othervdso"); err != nil {
+		return err
+	}
 	return command(static, "go", "build", "-o", filepath.Join(binDir, "goruntime"), "./testdata/go/runtime")
 }
 

@@ -90,6 +90,8 @@ var programs = func() []program {
 		one("seals"),
 		one("modes").named("modes_onfault").with("onfault"),
 		one("clocks").rootOnly(),
+		one("vdso").rootOnly(),
+		one("vdso").named("vdso_handler").with("handler"),
 		one("ids"),
 		one("groups"),
 		one("sharing"),

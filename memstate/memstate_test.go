@@ -104,12 +104,44 @@ func TestVDSOCheck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := v.Check(); err != nil {
-		t.Errorf("own vDSO: %v", err)
+	if t2, err := v.Match(); t2 != nil || err != nil {
+		t.Errorf("own vDSO: %v, %v", t2, err)
 	}
-	v.Image[len(v.Image)/2] ^= 1
-	if err := v.Check(); !errors.Is(err, ErrOtherVDSO) {
-		t.Errorf("changed vDSO: %v", err)
+	other := VDSO{Size: v.Size, Image: bytes.Clone(v.Image)}
+	other.Image[len(other.Image)/2] ^= 1
+	t2, err := other.Match()
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkTrampolines(t, t2)
+	if _, err := (&VDSO{Image: []byte("no ELF")}).Match(); err == nil {
+		t.Error("matched a vDSO that is none")
+	}
+}
+
+// checkTrampolines looks for a jump to where the host has the same function.
+func checkTrampolines(t *testing.T, tr *Trampolines) {
+	t.Helper()
+	const base = 0x7000_0000
+	image := tr.image(base)
+	found := map[string]bool{}
+	for _, e := range tr.entries {
+		found[e.name] = true
+		jump := append(binary.LittleEndian.AppendUint64([]byte{0x48, 0xb8}, base+e.at), 0xff, 0xe0)
+		if is := bytes.HasPrefix(image[e.at:], jump); is == (e.name == "getrandom") {
+			t.Errorf("%s at %#x: % x", e.name, e.at, image[e.at:][:16])
+		}
+		code := Range{0x10000, 0x10000 + task.Addr(len(image))}
+		if tr.inside(code, code.Start+task.Addr(e.at)) || !tr.inside(code, code.Start+task.Addr(e.at)+1) {
+			t.Errorf("%s: what is inside", e.name)
+		}
+	}
+	if !found["clock_gettime"] || !found["time"] {
+		t.Errorf("functions %v", found)
+	}
+	e := entry{name: "getcpu"}
+	if got := e.code(base); !bytes.Equal(got, []byte{0xb8, 0x35, 0x01, 0, 0, 0x0f, 0x05, 0xc3}) {
+		t.Errorf("without the host's: % x", got)
 	}
 }
 

@@ -9,12 +9,9 @@ import (
 	"supervise/memimg"
 )
 
-// Map makes every mapping of the space in a bare process, empty as yet.
+// Map makes every mapping of the space but the vDSO in a bare process, empty as yet.
 // Files are opened by path, once each.
 func (s *Space) Map(p *task.Process, objects *ObjectRestorer) error {
-	if err := s.mapVDSO(p); err != nil {
-		return err
-	}
 	files, err := s.openFiles(p, objects)
 	if err != nil {
 		return err

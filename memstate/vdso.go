@@ -3,6 +3,7 @@ package memstate
 import (
 	"bytes"
 	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -20,7 +21,8 @@ type VDSO struct {
 	Image []byte `cbor:"2,keyasint" json:"-"`    // the ELF image of [vdso]
 }
 
-// ErrOtherVDSO says that the host's kernel maps another vDSO.
+// ErrOtherVDSO says that the host's kernel maps another vDSO, which cannot
+// stand in for the one in the image.
 var ErrOtherVDSO = errors.New("the vDSO of this kernel differs from the one in the image")
 
 // ReadVDSO reads the vDSO of a process by its layout.
@@ -65,36 +67,99 @@ func elfEnd(image []byte) (int, error) {
 	return min(end, len(image)), nil
 }
 
-// Check compares the image's vDSO with this host's.
-func (v *VDSO) Check() error {
+// Match compares the image's vDSO with this host's. Where they differ it gives
+// the trampolines that lead from one to the other, or an ErrOtherVDSO.
+func (v *VDSO) Match() (*Trampolines, error) {
 	pid := os.Getpid()
 	vmas, err := procfs.ReadMaps(pid)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	host, err := ReadVDSO(task.PID(pid), vmas)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if host.Size != v.Size || !bytes.Equal(host.Image, v.Image) {
-		return ErrOtherVDSO
+	if host.Size == v.Size && bytes.Equal(host.Image, v.Image) {
+		return nil, nil
 	}
-	return nil
+	return trampolines(*v, host)
 }
+
+// Size is the room that this host's vDSO takes beside the old one.
+func (t *Trampolines) Size() task.Addr { return task.Addr(t.host.Size) }
 
 // archMapVDSO64 is ARCH_MAP_VDSO_64 (Linux arch/x86/include/uapi/asm/prctl.h):
 // maps [vvar] and what follows at a chosen address.
 const archMapVDSO64 = 0x2003
 
-// mapVDSO maps the vDSO at its old place, and shows the tracer the new layout.
-func (s *Space) mapVDSO(p *task.Process) error {
+// MapVDSO maps the vDSO at its old place, or, with trampolines t, this host's
+// at the address at and the trampolines in the old one's place.
+func (s *Space) MapVDSO(p *task.Process, t *Trampolines, at task.Addr) error {
 	if s.VDSO.Start == 0 {
 		return nil
 	}
-	if _, err := p.Call(unix.SYS_ARCH_PRCTL, archMapVDSO64, s.VDSO.Start); err != nil {
-		return fmt.Errorf("map vDSO at %#x: %w", uint64(s.VDSO.Start), err)
+	start, end := s.VDSO.Start, s.VDSO.End
+	if t != nil {
+		start, end = at, at+t.Size()
 	}
-	return p.MovedVDSO([]procfs.VMA{{
-		Start: uint64(s.VDSO.End) - task.PageSize, End: uint64(s.VDSO.End), Path: "[vdso]",
-	}})
+	if _, err := p.Call(unix.SYS_ARCH_PRCTL, archMapVDSO64, start); err != nil {
+		return fmt.Errorf("map vDSO at %#x: %w", uint64(start), err)
+	}
+	// The tracer uses the end of it.
+	err := p.MovedVDSO([]procfs.VMA{{Start: uint64(end) - task.PageSize, End: uint64(end), Path: "[vdso]"}})
+	if err != nil || t == nil {
+		return err
+	}
+	return s.mapTrampolines(p, t, t.host.codeAt(end).Start)
+}
+
+func (s *Space) mapTrampolines(p *task.Process, t *Trampolines, host task.Addr) error {
+	const flags = unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_FIXED_NOREPLACE
+	code := t.old.codeAt(s.VDSO.End)
+	image := t.image(host)
+	if _, err := p.Call(unix.SYS_MMAP, code.Start, len(image), unix.PROT_READ|unix.PROT_WRITE, flags, -1, 0); err != nil {
+		return fmt.Errorf("map trampolines: %w", err)
+	}
+	if err := task.Write(p.PID, code.Start, image); err != nil {
+		return fmt.Errorf("write trampolines: %w", err)
+	}
+	if _, err := p.Call(unix.SYS_MPROTECT, code.Start, len(image), unix.PROT_READ|unix.PROT_EXEC); err != nil {
+		return fmt.Errorf("protect trampolines: %w", err)
+	}
+	return nil
+}
+
+// Returns tells whether a thread that goes on at pc, with its stack at sp, is
+// in the old vDSO or will return there, as from the handler of a signal that
+// came while it was. The process's memory is in place.
+//
+// Any word on the stack that leads there counts: a handler's frame has the
+// program counter to return to, and nothing else leads into the middle of a
+// function of the vDSO, which calls nobody.
+func (s *Space) Returns(p *task.Process, t *Trampolines, pc, sp task.Addr) (bool, error) {
+	if t == nil || s.VDSO.Start == 0 {
+		return false, nil
+	}
+	code := t.old.codeAt(s.VDSO.End)
+	if t.inside(code, pc) {
+		return true, nil
+	}
+	const most = 1 << 20 // of stack
+	for i := range s.VMAs {
+		v := &s.VMAs[i]
+		if sp < v.Start || sp >= v.End {
+			continue
+		}
+		sp = sp &^ 7
+		stack := make([]byte, min(v.End-sp, most))
+		if err := task.Read(p.PID, stack, sp); err != nil {
+			return false, err
+		}
+		for ; len(stack) >= 8; stack = stack[8:] {
+			if t.inside(code, task.Addr(binary.LittleEndian.Uint64(stack))) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
 }

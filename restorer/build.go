@@ -233,8 +233,13 @@ func (r *restart) shared() error {
 		return err
 	}
 	kinds := netstate.WithFiles()
-	_, end := r.builder.Occupied()
-	r.objects = memstate.NewObjectRestorer(r.wanted, end+task.PageSize)
+	_, free := r.builder.Occupied()
+	free += task.PageSize
+	if r.vdso != nil {
+		r.vdsoAt = free
+		free += r.vdso.Size() + task.PageSize
+	}
+	r.objects = memstate.NewObjectRestorer(r.wanted, free)
 	err := r.findTerminals(kinds)
 	if err != nil {
 		return err

@@ -31,6 +31,9 @@ func (r *restart) fill() error {
 		if r.tree.Processes[i].Shares.Memory != 0 {
 			continue
 		}
+		if err := mem.MapVDSO(p, r.vdso, r.vdsoAt); err != nil {
+			return fmt.Errorf("process %d: %w", p.ID, err)
+		}
 		if err := mem.Map(p, r.objects); err != nil {
 			return fmt.Errorf("process %d: %w", p.ID, err)
 		}
@@ -39,12 +42,41 @@ func (r *restart) fill() error {
 	if err := r.im.ReadPages(fills, r.progress()); err != nil {
 		return err
 	}
+	if err := r.checkReturns(); err != nil {
+		return err
+	}
 	for i, p := range r.procs {
 		if err := r.finish(i, p); err != nil {
 			return fmt.Errorf("process %d: %w", p.ID, err)
 		}
 	}
 	return r.objects.Finish(r.builder)
+}
+
+// checkReturns refuses a tree in which a thread would return into the middle of
+// another kernel's vDSO.
+func (r *restart) checkReturns() error {
+	for i, p := range r.procs {
+		rec := &r.tree.Processes[i]
+		for j := range rec.Threads {
+			th := &rec.Threads[j]
+			regs, err := th.Registers.Decode()
+			if err != nil {
+				return fmt.Errorf("thread %d: %w", th.ID, err)
+			}
+			inside, err := rec.Mem.Returns(p, r.vdso, regs.PC(), regs.SP())
+			if err != nil {
+				return fmt.Errorf("process %d: %w", p.ID, err)
+			}
+			if inside {
+				return &HostError{
+					Why:  fmt.Sprintf("another kernel: thread %d returns into the vDSO of the old one, from the handler of a signal", th.ID),
+					Hint: "restart it under the kernel it was made on (" + r.im.Manifest().Host.Kernel + "), or take another snapshot there",
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // finish completes what process i has and does not share with an earlier one.

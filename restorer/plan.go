@@ -57,7 +57,8 @@ func (r *restart) plan() error {
 
 // checkHost compares what the image needs with what this host has.
 func (r *restart) checkHost() error {
-	if err := r.tree.VDSO.Check(); err != nil {
+	var err error
+	if r.vdso, err = r.tree.VDSO.Match(); err != nil {
 		return &HostError{Why: "another kernel", Err: err, Hint: "restart it under the kernel it was made on: " + r.im.Manifest().Host.Kernel}
 	}
 	if r.opts.Force {

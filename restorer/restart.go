@@ -59,8 +59,10 @@ type restart struct {
 	base    taskstate.Base // what the builder has, and its children with it
 	files   *fdstate.Restorer
 	objects *memstate.ObjectRestorer
-	wanted  []memstate.Object // of the tree's, those that are to be made
-	procs   []*task.Process   // as tree.Processes
+	wanted  []memstate.Object     // of the tree's, those that are to be made
+	procs   []*task.Process       // as tree.Processes
+	vdso    *memstate.Trampolines // in the place of another kernel's vDSO, or nil
+	vdsoAt  task.Addr             // where this kernel's is then
 	known   map[task.ID]*task.Process
 	status  *os.File // the init's report of how the root ended, or nil
 	term    *terminal

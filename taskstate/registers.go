@@ -41,10 +41,18 @@ func captureRegisters(c *threadCapture) error {
 	return err
 }
 
+// Decode gives the registers one by one.
+func (r Registers) Decode() (regs task.Regs, err error) {
+	if n, err := binary.Decode(r, binary.LittleEndian, &regs); err != nil || n != len(r) {
+		return regs, errors.New("register record has the wrong size")
+	}
+	return regs, nil
+}
+
 func restoreRegisters(r *threadRestore) error {
-	var regs task.Regs
-	if n, err := binary.Decode(r.rec.Registers, binary.LittleEndian, &regs); err != nil || n != len(r.rec.Registers) {
-		return errors.New("register record has the wrong size")
+	regs, err := r.rec.Registers.Decode()
+	if err != nil {
+		return err
 	}
 	if err := r.held.SetXState(r.rec.XState); err != nil {
 		return err
