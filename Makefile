@@ -14,7 +14,7 @@ export GOMODCACHE := $(CURDIR)/.cache/mod
 export GOFLAGS    += -modcacherw
 endif
 
-.PHONY: help build test check demo bench fuzz install clean
+.PHONY: help build test check demo bench fuzz install deb clean
 
 help:
 	@echo "make build     bin/supervise"
@@ -23,7 +23,8 @@ help:
 	@echo "make check     gofmt, vet, staticcheck, the rules of the code"
 	@echo "make bench     the numbers: pause, snapshot, restart, overhead"
 	@echo "make fuzz      every fuzz test for FUZZTIME=$(FUZZTIME)"
-	@echo "make install   PREFIX=$(PREFIX)"
+	@echo "make install   binary, man pages, completions, units; PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)"
+	@echo "make deb       a Debian package, in bin"
 
 build:
 	@mkdir -p bin
@@ -45,7 +46,10 @@ fuzz:
 	@scripts/fuzz.sh $(FUZZTIME)
 
 install: build
-	@install -D -m 755 bin/supervise $(DESTDIR)$(PREFIX)/bin/supervise
+	@scripts/install.sh bin/supervise "$(PREFIX)" "$(DESTDIR)"
+
+deb:
+	@scripts/deb.sh bin
 
 clean:
 	@rm -rf bin
