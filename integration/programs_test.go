@@ -117,6 +117,7 @@ var programs = func() []program {
 		one("ptyqueues"),
 		one("objects").named("pidfd").with("pidfd"),
 		one("creds").asRoot(),
+		one("seccomp").asRoot(),
 		{name: "goruntime", argv: c("goruntime"), how: rootOnly},
 		{name: "python", argv: script("/usr/bin/python3", "py/threads.py"), how: rootOnly},
 		{name: "pyterminal", argv: script("/usr/bin/python3", "py/terminal.py")},

@@ -114,6 +114,9 @@ func (r *restart) checkUsers() error {
 	if err != nil {
 		return err
 	}
+	if r.tree.Seccomped() {
+		return &HostError{Why: "processes have seccomp filters, which only root can install for them", Hint: "restart it as root"}
+	}
 	own := taskstate.CredsOf(&st)
 	for i := range r.tree.Processes {
 		p := &r.tree.Processes[i]

@@ -67,15 +67,19 @@ var threadParts = []struct {
 	{"syscall user dispatch", captureDispatch, restoreDispatch},
 	{"speculation", captureSpeculation, restoreSpeculation},
 	{"i/o flusher", captureIOFlusher, restoreIOFlusher},
+	{"seccomp", captureSeccomp, restoreSeccomp},
+	{"security module", probeLandlock, nil},                    // refused
 	{"creds", captureCreds, restoreCreds},                      // nothing below needs privilege
 	{"parent's death", captureDeathSignal, restoreDeathSignal}, // after creds, which clear it
 	{"registers", captureRegisters, restoreRegisters},
 }
 
-// Status gives what a snapshot also needs of /proc/PID/status and stat.
+// Facts are what a snapshot needs of status and stat files under /proc.
 type Facts struct {
-	Stat   procfs.Stat
-	Status procfs.Status
+	Stat    procfs.Stat
+	Status  procfs.Status
+	Threads []procfs.Status // of a held process, in its order; the first is Status
+	Ours    *procfs.Status  // of this supervisor
 }
 
 // ReadFacts reads a process's stat and status files.
@@ -88,7 +92,24 @@ func ReadFacts(pid task.PID) (Facts, error) {
 	if err != nil {
 		return Facts{}, gone(pid, err)
 	}
-	return Facts{stat, status}, nil
+	return Facts{Stat: stat, Status: status}, nil
+}
+
+// ReadAllFacts reads those of a held process and its threads.
+func ReadAllFacts(held *task.Process, ours *procfs.Status) (Facts, error) {
+	f, err := ReadFacts(held.PID)
+	if err != nil {
+		return f, err
+	}
+	f.Ours, f.Threads = ours, []procfs.Status{f.Status}
+	for _, t := range held.Threads[1:] {
+		st, err := procfs.ReadTaskStatus(int(held.PID), int(t.TID))
+		if err != nil {
+			return f, gone(held.PID, err)
+		}
+		f.Threads = append(f.Threads, st)
+	}
+	return f, nil
 }
 
 func gone(pid task.PID, err error) error {
@@ -116,8 +137,8 @@ func Capture(held *task.Process, facts Facts) (Process, error) {
 	if err := rec.addExitedLeader(held); err != nil {
 		return rec, err
 	}
-	for _, t := range held.Threads {
-		th, err := rec.captureThread(t)
+	for i, t := range held.Threads {
+		th, err := captureThread(&threadCapture{held: t, status: facts.Threads[i], ours: facts.Ours, proc: &rec})
 		if err != nil {
 			return rec, fmt.Errorf("capture thread %d of pid %d: %w", t.TID, held.PID, err)
 		}
@@ -130,19 +151,16 @@ func Capture(held *task.Process, facts Facts) (Process, error) {
 type threadCapture struct {
 	held   *task.Thread
 	status procfs.Status
+	ours   *procfs.Status
 	batch  task.Batch
 	later  []func()
 	proc   *Process
 	rec    *Thread
 }
 
-func (proc *Process) captureThread(t *task.Thread) (Thread, error) {
-	rec := Thread{ID: t.ID}
-	c := &threadCapture{held: t, proc: proc, rec: &rec}
-	var err error
-	if c.status, err = procfs.ReadTaskStatus(int(t.Proc.PID), int(t.TID)); err != nil {
-		return rec, gone(t.Proc.PID, err)
-	}
+func captureThread(c *threadCapture) (Thread, error) {
+	rec := Thread{ID: c.held.ID}
+	c.rec = &rec
 	for _, p := range threadParts {
 		if p.capture == nil {
 			continue
@@ -151,7 +169,7 @@ func (proc *Process) captureThread(t *task.Thread) (Thread, error) {
 			return rec, fmt.Errorf("%s: %w", p.name, err)
 		}
 	}
-	if err := t.Run(&c.batch); err != nil {
+	if err := c.held.Run(&c.batch); err != nil {
 		return rec, err
 	}
 	for _, fn := range c.later {
@@ -194,6 +212,9 @@ func (rec *Process) Restore(held *task.Process, base *Base) error {
 func (rec *Process) restoreThread(held *task.Thread, th *Thread, base *Base) error {
 	r := &threadRestore{held: held, proc: rec, rec: th, base: base}
 	for _, p := range threadParts[:len(threadParts)-1] {
+		if p.restore == nil {
+			continue
+		}
 		if err := p.restore(r); err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}

@@ -37,6 +37,8 @@ type Process struct {
 	MDWE           int64  `cbor:"27,keyasint,omitempty" json:"mdwe,omitempty"`        // PR_SET_MDWE: no memory both writable and executable
 	Tiles          bool   `cbor:"28,keyasint,omitempty" json:"amx_tiles,omitempty"`   // may use them
 
+	Filters []Filter `cbor:"30,keyasint,omitempty" json:"seccomp_filters,omitempty"` // of its threads
+
 	Shares Sharing `cbor:"29,keyasint,omitzero" json:"shares,omitzero"`
 }
 
@@ -67,6 +69,7 @@ type Thread struct {
 	IOFlusher   bool          `cbor:"19,keyasint,omitempty" json:"io_flusher,omitempty"`
 	Personality uint64        `cbor:"20,keyasint,omitempty" json:"personality,omitempty"`
 	Dispatch    *Dispatch     `cbor:"21,keyasint,omitempty" json:"syscall_user_dispatch,omitempty"`
+	Seccomp     *Seccomp      `cbor:"22,keyasint,omitempty" json:"seccomp,omitempty"`
 }
 
 // Zombie is the record of a process that is dead and not yet waited for.

@@ -18,7 +18,7 @@ var refusals = []struct {
 	check func(*process) string
 	hint  string
 }{
-	{"seccomp filter", refuseSeccomp, "start the program without its sandbox"},
+	{"seccomp filter", refuseSeccomp, "take the snapshot as root, or start the program without its sandbox"},
 	{"32-bit program", refuse32Bit, ""},
 	{"namespaces", refuseNamespaces, "run supervise inside the container"},
 	{"AMX tiles", refuseTiles, "take the snapshot when no matrix multiplication is going on"},
@@ -41,9 +41,16 @@ func (s *snapshot) refuseProcesses() {
 	}
 }
 
+// refuseSeccomp refuses filters that we may not read, or not suspend.
 func refuseSeccomp(p *process) string {
-	if p.facts.Status.Seccomp != 0 {
-		return fmt.Sprintf("%d filter(s) installed, mode %d", p.facts.Status.SeccompFilters, p.facts.Status.Seccomp)
+	for i, t := range p.held.Threads {
+		st := &p.facts.Threads[i]
+		if !taskstate.Seccomped(st, p.facts.Ours) {
+			continue
+		}
+		if _, err := taskstate.ReadSeccomp(t, st); err != nil {
+			return fmt.Sprintf("%d filter(s) in mode %d: %v", st.SeccompFilters, st.Seccomp, err)
+		}
 	}
 	return ""
 }

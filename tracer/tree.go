@@ -66,11 +66,14 @@ func (s *snapshot) newSpace() uint32 {
 // is put into it.
 func (s *snapshot) look() error {
 	s.procs, s.zombies = nil, nil
+	ours, err := procfs.ReadStatus(os.Getpid())
+	if err != nil {
+		return err
+	}
 	for _, held := range s.tree.Procs {
 		p := &process{held: held}
 		s.procs = append(s.procs, p)
-		var err error
-		if p.facts, err = taskstate.ReadFacts(held.PID); err != nil {
+		if p.facts, err = taskstate.ReadAllFacts(held, &ours); err != nil {
 			return err
 		}
 		if p.vmas, err = procfs.ReadSmaps(int(held.PID)); err != nil {
@@ -175,7 +178,12 @@ func (s *snapshot) capture() error {
 		}
 		var err error
 		rec := treestate.Process{Mem: p.space}
-		if rec.Process, err = taskstate.Capture(p.held, p.facts); err != nil {
+		rec.Process, err = taskstate.Capture(p.held, p.facts)
+		if errors.Is(err, taskstate.ErrConfined) {
+			s.refuse(p, "sandbox", taskstate.ErrConfined.Error(), "start the program without its sandbox")
+			continue
+		}
+		if err != nil {
 			return err
 		}
 		rec.Shares = p.shares
@@ -185,6 +193,9 @@ func (s *snapshot) capture() error {
 			}
 		}
 		s.rec.Processes = append(s.rec.Processes, rec)
+	}
+	if err := s.refused.Err(); err != nil {
+		return err
 	}
 	return s.captureTree()
 }

@@ -121,6 +121,18 @@ func (t *Tree) check() error {
 	return nil
 }
 
+// Seccomped tells whether a process has seccomp filters, or strict seccomp.
+func (t *Tree) Seccomped() bool {
+	for i := range t.Processes {
+		for j := range t.Processes[i].Threads {
+			if t.Processes[i].Threads[j].Seccomp != nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // IDs are all the process and thread ids that the tree must get back.
 func (t *Tree) IDs() []task.ID {
 	var ids []task.ID

@@ -103,7 +103,7 @@ func (f *freezer) seizeTree(pid PID) error {
 func (f *freezer) seizeProcess(pid PID) error {
 	p := f.procs[pid]
 	if p == nil {
-		p = &Process{PID: pid, TGID: pid}
+		p = &Process{PID: pid, TGID: pid, options: traceNew}
 		f.procs[pid] = p
 	}
 	f.order = append(f.order, p)

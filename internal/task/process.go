@@ -28,6 +28,7 @@ type Process struct {
 
 	space      *space // one for all processes that share an address space
 	stopSignal unix.Signal
+	options    int          // of ptrace(2)
 	leftovers  []procfs.VMA // parasites of killed supervisors
 	vdso       *place       // where the vDSO is, once a thread's place was compared with it
 }
@@ -85,7 +86,7 @@ func AdoptProcess(parent *Process, tid TID, id ID, sameMemory bool) (*Process, e
 		own := *parent.space
 		space = &own
 	}
-	p := &Process{PID: PID(tid), TGID: PID(tid), ID: id, space: space, stopSignal: parent.stopSignal}
+	p := &Process{PID: PID(tid), TGID: PID(tid), ID: id, space: space, stopSignal: parent.stopSignal, options: parent.options}
 	_, err := p.AdoptThread(tid, id)
 	return p, err
 }

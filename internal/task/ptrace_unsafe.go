@@ -137,6 +137,22 @@ func ptraceDispatch(req int, tid TID, d *Dispatch) error {
 	return nil
 }
 
+// ptraceSeccompFilter reads the nth filter of a thread, the oldest being 0.
+func ptraceSeccompFilter(tid TID, n int) (program []byte, flags uint64, err error) {
+	const insn, most = 8, 4096 // struct sock_filter, BPF_MAXINSNS
+	buf := make([]byte, most*insn)
+	count, _, errno := unix.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_SECCOMP_GET_FILTER, uintptr(tid), uintptr(n),
+		uintptr(unsafe.Pointer(unsafe.SliceData(buf))), 0, 0)
+	if errno != 0 {
+		return nil, 0, errno
+	}
+	meta := [2]uint64{uint64(n)} // struct seccomp_metadata: filter_off, flags
+	if err := ptrace(unix.PTRACE_SECCOMP_GET_METADATA, tid, unsafe.Sizeof(meta), uintptr(unsafe.Pointer(&meta))); err != nil {
+		return nil, 0, err
+	}
+	return buf[:count*insn], meta[1], nil
+}
+
 // robustList is get_robust_list(2) of another thread.
 func robustList(tid TID) (head Addr, length uint64, err error) {
 	_, _, errno := unix.RawSyscall(unix.SYS_GET_ROBUST_LIST, uintptr(tid),

@@ -48,10 +48,11 @@ func Start(path string, argv []string, attr *syscall.ProcAttr) (*Process, error)
 	if err := awaitFirstStop(tid); err != nil {
 		return nil, err
 	}
-	if err := ptraceSetOptions(tid, traceNew|unix.PTRACE_O_EXITKILL); err != nil {
+	const options = traceNew | unix.PTRACE_O_EXITKILL
+	if err := ptraceSetOptions(tid, options); err != nil {
 		return nil, errors.Join(goneErr("set options of", tid, err), unix.Kill(pid, unix.SIGKILL))
 	}
-	p := &Process{PID: PID(pid), TGID: PID(pid)}
+	p := &Process{PID: PID(pid), TGID: PID(pid), options: options}
 	if _, err := p.AdoptThread(tid, 0); err != nil {
 		return nil, errors.Join(err, unix.Kill(pid, unix.SIGKILL))
 	}

@@ -1,6 +1,8 @@
 // objects KIND...: holds objects of the kinds named, then waits. Each kind that
 // does not exist on this host is reported as "lacks KIND" and exits with 77.
 #include "prog.h"
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <linux/io_uring.h>
 #include <mqueue.h>
 #include <netinet/in.h>
@@ -60,6 +62,21 @@ static void *leaves(void *gate) {
 	wait_go();
 	return NULL;
 }
+static int o_landlock(void) { // it may list no directory
+	struct {
+		uint64_t fs;
+	} attr = {1 << 3}; // LANDLOCK_ACCESS_FS_READ_DIR
+	int fd = syscall(444, &attr, sizeof attr, 0);
+	if (fd < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || syscall(446, fd, 0))
+		return -1;
+	return close(fd);
+}
+static int o_seccomp(void) { // a filter that allows everything
+	struct sock_filter f[] = {BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+	struct sock_fprog p = {1, f};
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &p);
+}
 static int o_ownfiles(void) { // a thread with a descriptor table of its own
 	void *gate = (void *)new_gate();
 	thread(leaves, gate);
@@ -77,7 +94,8 @@ static const struct {
 	int (*make)(void);
 } kinds[] = {
 #define O(n) {#n, o_##n}
-	O(socketpair), O(tcp), O(udp), O(netlink), O(io_uring), O(fanotify), O(userfaultfd), O(sysvshm), O(pidfd), O(mqueue), O(pastparent), O(ownfiles),
+	O(socketpair), O(tcp), O(udp), O(netlink), O(io_uring), O(fanotify), O(userfaultfd), O(sysvshm), O(pidfd), O(mqueue),
+	O(pastparent), O(ownfiles), O(landlock), O(seccomp),
 	O(traced), O(none),
 };
 

@@ -1,0 +1,135 @@
+package taskstate
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"supervise/internal/procfs"
+	"supervise/internal/task"
+)
+
+// Seccomp is what keeps a thread from making system calls (man 2 seccomp).
+type Seccomp struct {
+	Strict  bool  `cbor:"1,keyasint,omitempty" json:"strict,omitempty"`
+	Filters []int `cbor:"2,keyasint,omitempty" json:"filters,omitempty"` // indexes into Process.Filters, oldest first
+}
+
+// Filter is a seccomp filter: an array of struct sock_filter.
+type Filter struct {
+	Program []byte `cbor:"1,keyasint" json:"program"`
+	Log     bool   `cbor:"2,keyasint,omitempty" json:"log,omitempty"` // SECCOMP_FILTER_FLAG_LOG
+}
+
+// Modes of seccomp, as a status file has them.
+const (
+	seccompStrict = 1
+	seccompFilter = 2
+)
+
+// Seccomped tells whether a thread has restrictions of its own: filters that we
+// are under as well come from around us both, and will be there at a restart.
+func Seccomped(theirs, ours *procfs.Status) bool {
+	return theirs.Seccomp != 0 && (theirs.Seccomp != ours.Seccomp || theirs.SeccompFilters != ours.SeccompFilters)
+}
+
+// ReadSeccomp reads a thread's filters and suspends them, until it is let go,
+// for the calls that are made in it. Both need CAP_SYS_ADMIN in the first user
+// namespace and no seccomp of our own (Linux kernel/seccomp.c:seccomp_get_filter,
+// kernel/ptrace.c:check_ptrace_options, v6.18).
+func ReadSeccomp(t *task.Thread, st *procfs.Status) ([]Filter, error) {
+	if err := t.SuspendSeccomp(); err != nil {
+		return nil, err
+	}
+	if st.Seccomp != seccompFilter {
+		return nil, nil
+	}
+	var filters []Filter
+	for i := range st.SeccompFilters {
+		program, log, err := t.SeccompFilter(i)
+		if err != nil {
+			return nil, err
+		}
+		if notifies(program) {
+			return nil, errNotify
+		}
+		filters = append(filters, Filter{program, log})
+	}
+	return filters, nil
+}
+
+var errNotify = errors.New("a filter asks another process (SECCOMP_RET_USER_NOTIF)")
+
+// notifies looks for an instruction that returns SECCOMP_RET_USER_NOTIF.
+func notifies(program []byte) bool {
+	const size, retK, action, userNotif = 8, 0x06, 0xffff0000, 0x7fc00000
+	for insn := range slices.Chunk(program, size) {
+		if binary.LittleEndian.Uint16(insn) == retK && binary.LittleEndian.Uint32(insn[4:])&action == userNotif {
+			return true
+		}
+	}
+	return false
+}
+
+// captureSeccomp: what several threads have is kept once.
+func captureSeccomp(c *threadCapture) error {
+	if !Seccomped(&c.status, c.ours) {
+		return nil
+	}
+	filters, err := ReadSeccomp(c.held, &c.status)
+	if err != nil {
+		return err
+	}
+	c.rec.Seccomp = &Seccomp{Strict: c.status.Seccomp == seccompStrict}
+	for _, f := range filters {
+		same := func(o Filter) bool { return o.Log == f.Log && bytes.Equal(o.Program, f.Program) }
+		i := slices.IndexFunc(c.proc.Filters, same)
+		if i < 0 {
+			i = len(c.proc.Filters)
+			c.proc.Filters = append(c.proc.Filters, f)
+		}
+		c.rec.Seccomp.Filters = append(c.rec.Seccomp.Filters, i)
+	}
+	return nil
+}
+
+// restoreSeccomp installs the filters, which are suspended until the thread is
+// let go. It comes before creds, since a thread without no_new_privs needs
+// CAP_SYS_ADMIN for it.
+func restoreSeccomp(r *threadRestore) error {
+	s := r.rec.Seccomp
+	if s == nil {
+		return nil
+	}
+	if err := r.held.SuspendSeccomp(); err != nil {
+		return err
+	}
+	if s.Strict {
+		r.batch.Add(unix.SYS_PRCTL, unix.PR_SET_SECCOMP, seccompStrict, 0, 0, 0)
+	}
+	for _, i := range s.Filters {
+		if i < 0 || i >= len(r.proc.Filters) {
+			return fmt.Errorf("there is no filter %d", i)
+		}
+		f := &r.proc.Filters[i]
+		// What the cpu may speculate on is carried by itself.
+		flags := unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW
+		if f.Log {
+			flags |= unix.SECCOMP_FILTER_FLAG_LOG
+		}
+		r.batch.Add(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, f.encode())
+	}
+	return nil
+}
+
+// encode is the filter as struct sock_fprog, with the program behind it.
+func (f *Filter) encode() task.Struct {
+	const insn, size, pointer = 8, 16, 8
+	b := make([]byte, size, size+len(f.Program))
+	binary.LittleEndian.PutUint16(b, uint16(len(f.Program)/insn))
+	return task.Struct{Bytes: append(b, f.Program...), Pointers: []task.Pointer{{At: pointer, To: size}}}
+}
