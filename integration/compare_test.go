@@ -33,6 +33,7 @@ var afterRestart = []rule{
 	{regexp.MustCompile(` eventfd-id: \d+`), "", "counted by the kernel since boot"},
 	{regexp.MustCompile(`(lock: \d+: \w+ \w+ \w+)( -?\d+)? [0-9a-f]+:[0-9a-f]+:\d+`), "$1", "pids are shown as the reader sees them; a file may have been put back"},
 	{regexp.MustCompile(` (NSpid:( \d+)+|Pid: \d+)`), "", "pidfd: pids as the reader sees them"},
+	{regexp.MustCompile(`(timer: notify: \w+/[pt]id)\.\d+`), "$1", "pids as the reader sees them"},
 	{regexp.MustCompile(`(map: \S+ \S+ \S+) [0-9a-f]+:[0-9a-f]+ \d+ `), "$1 ", "devices and inodes of shared memory are new; a file's path stays"},
 	{regexp.MustCompile(`/\S*/(#\d+|[^/ ]*) \(deleted\)`), "a deleted file", "a file without a name is made anew"},
 	{regexp.MustCompile(`(map: \S+ \S+) \S+ /(memfd:)?anon_hugepage `), "$1 0 huge pages", "shared huge pages come back as a memfd, private ones with an offset of their own"},
