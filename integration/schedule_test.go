@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -275,5 +276,76 @@ func TestAttachNone(t *testing.T) {
 		defer foreign.Wait()
 		defer foreign.Process.Kill()
 		p.fails(1, "permission denied", "attach", strconv.Itoa(foreign.Process.Pid))
+	})
+}
+
+// TestPs lists a job in each of its lives.
+func TestPs(t *testing.T) {
+	type row struct {
+		Job, State    string
+		PID           int
+		Processes     int
+		SupervisorPID int `json:"supervisor_pid"`
+		Attached      bool
+		Interval      time.Duration             `json:"interval_ns"`
+		Newest        string                    `json:"newest_good"`
+		Age           *float64                  `json:"newest_age_s"`
+		Failure       *struct{ Message string } `json:"last_failure"`
+		Phases        []struct{ Name string }   `json:"restart_phases"`
+	}
+	forUsers(t, func(p *place) {
+		theJob := func() (r row) {
+			var rows []row
+			must(p.t, json.Unmarshal([]byte(p.ok("ps", "--json")), &rows))
+			if len(rows) != 1 {
+				p.t.Fatalf("ps lists %+v", rows)
+			}
+			return rows[0]
+		}
+		if text := p.ok("ps"); text != "" {
+			p.t.Errorf("no jobs: %s", text)
+		}
+		j := p.start(one("pipes").supervised())
+		before := j.settle()
+		if r := theJob(); r.Job != "job" || r.PID != j.root || r.SupervisorPID != j.child || r.State != "running" || r.Processes != 2 ||
+			r.Newest != "" || r.Age != nil || r.Attached || r.Interval != 0 {
+			p.t.Errorf("ps of a job that runs: %+v", r)
+		}
+		p.silent("snapshot", "job")
+		p.silent("snapshot", "job")
+		p.spoil("jobs/job/0002/index")
+		if r := theJob(); r.Newest != "job@0001" || *r.Age < 0 || *r.Age > 60 {
+			p.t.Errorf("ps of a job with a good and a damaged snapshot: %+v", r)
+		}
+		if text := p.ok("ps"); !strings.Contains(text, "job@0001") || strings.Count(text, "\n") != 2 {
+			p.t.Errorf("ps prints\n%s", text)
+		}
+		p.kill(j.child)
+		wait(p.t, "death of the supervisor", 5*time.Second, func() string {
+			if r := theJob(); r.SupervisorPID != 0 {
+				return "lives"
+			}
+			return ""
+		})
+		h := p.attach("job", "--interval", "1h")
+		if r := theJob(); r.SupervisorPID != h.child || !r.Attached || r.Interval != time.Hour {
+			p.t.Errorf("ps of a job attached to: %+v", r)
+		}
+		p.ok("checkpoint", "job", "--stop")
+		h.ends(0, "the tree has ended")
+		j.close()
+		again := p.restart(j.prog, "job@3", "--detach")
+		again.like(before)
+		if r := theJob(); r.PID != again.root || r.SupervisorPID != 0 || len(r.Phases) != 7 {
+			p.t.Errorf("ps of a job restarted: %+v", r)
+		}
+		if text := p.ok("ps", "job"); !strings.Contains(text, "\nphase        fill ") {
+			p.t.Errorf("ps job prints\n%s", text)
+		}
+		p.fails(6, "no such job", "ps", "nosuchjob")
+		again.finish(1)
+		if text := p.ok("ps"); strings.Contains(text, "running") {
+			p.t.Errorf("a job that has ended: %s", text)
+		}
 	})
 }

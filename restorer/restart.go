@@ -68,6 +68,8 @@ type restart struct {
 	term    *terminal
 	ptys    map[int]bool      // terminals of the tree's own, by device number
 	outside *fdstate.Terminal // the terminal outside, or nil
+
+	timeline memimg.Timeline
 }
 
 // stage is one step of a restart. It begins with its phase's event.
@@ -122,7 +124,14 @@ func attempt(o Options, private bool) (*Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Tree{Root: r.procs[0].PID, Record: r.tree, status: r.status, term: r.term}, nil
+	return &Tree{
+		Root:    r.procs[0].PID,
+		Record:  r.tree,
+		Stopped: r.tree.Processes[0].Stopped != 0,
+		Phases:  r.timeline.Phases,
+		status:  r.status,
+		term:    r.term,
+	}, nil
 }
 
 func (r *restart) run() error {
@@ -130,6 +139,7 @@ func (r *restart) run() error {
 		if err := r.opts.Hook(st.phase); err != nil {
 			return err
 		}
+		r.timeline.Begin(string(st.phase))
 		err := st.run(r)
 		if st.phase != plugins.Plan {
 			err = fileProblem(err)
@@ -138,6 +148,7 @@ func (r *restart) run() error {
 			return fmt.Errorf("restart %s: %w", r.opts.Image, err)
 		}
 	}
+	r.timeline.End()
 	return nil
 }
 

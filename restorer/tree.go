@@ -9,13 +9,16 @@ import (
 	"syscall"
 
 	"supervise/internal/task"
+	"supervise/memimg"
 	"supervise/treestate"
 )
 
 // Tree is a restarted tree. All its processes run.
 type Tree struct {
-	Root   task.PID        // host pid of the tree's root
-	Record *treestate.Tree // what was restored
+	Root    task.PID        // host pid of the tree's root
+	Record  *treestate.Tree // what was restored
+	Stopped bool            // the root came back stopped by job control
+	Phases  []memimg.Phase  // the time line of the restart
 
 	status *os.File
 	term   *terminal

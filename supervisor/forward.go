@@ -23,8 +23,9 @@ type standIn struct {
 	stopped    atomic.Bool // this process has stopped itself after the program
 }
 
-// newStandIn begins to relay the signals of this process to root.
-func newStandIn(root int) (*standIn, error) {
+// newStandIn begins to relay the signals of this process to root: those of a
+// relay that has begun before, or of a new one.
+func newStandIn(root int, relay *relay) (*standIn, error) {
 	pidfd, err := unix.PidfdOpen(root, 0)
 	if err != nil {
 		return nil, fmt.Errorf("pidfd_open of pid %d: %w", root, err)
@@ -33,9 +34,10 @@ func newStandIn(root int) (*standIn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("getsid: %w", err)
 	}
-	relay, err := startRelay()
-	if err != nil {
-		return nil, errors.Join(err, unix.Close(pidfd))
+	if relay == nil {
+		if relay, err = startRelay(); err != nil {
+			return nil, errors.Join(err, unix.Close(pidfd))
+		}
 	}
 	s := &standIn{root: root, pidfd: pidfd, relay: relay, leader: sid == os.Getpid()}
 	go s.forwardAll()

@@ -136,15 +136,6 @@ func newestGood(images []*StoredImage) *StoredImage {
 	return nil
 }
 
-// NewestGood gives the newest good image of a job, or nil if it has none.
-func NewestGood(dir, job string) (*StoredImage, error) {
-	images, err := JobImages(dir, job)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	return newestGood(images), err
-}
-
 // NoImageError says that a job has no images, or none of a name. It is also
 // fs.ErrNotExist.
 type NoImageError struct{ msg string }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"supervise/internal/procfs"
+	"supervise/memimg"
 )
 
 // recordName is the file in a job's directory that tells who runs it.
@@ -31,6 +32,8 @@ type Job struct {
 	Cwd        string   `json:"cwd,omitempty"`
 	Image      string   `json:"image,omitempty"`  // what it was restarted from
 	Policy     string   `json:"policy,omitempty"` // file that snapshots of it go by
+
+	Restart []memimg.Phase `json:"restart_phases,omitempty"` // time line of the restart
 
 	Attached bool          `json:"attached,omitempty"`     // the supervisor has not started the tree
 	Interval time.Duration `json:"interval_ns,omitempty"`  // of the supervisor's own snapshots

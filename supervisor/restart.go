@@ -36,12 +36,15 @@ type RestartOptions struct {
 type Restarted struct {
 	Root     int // host pid of the tree's root
 	Manifest memimg.Manifest
-	Name     string // of the job; empty if it has no record
-	NoRecord error  // why, or nil
+	Name     string         // of the job; empty if it has no record
+	NoRecord error          // why, or nil
+	Phases   []memimg.Phase // time line
 
 	tree *restorer.Tree
 	job  *registered
 	plan Schedule
+
+	early *relay // of signals that have come since before the tree ran
 }
 
 // Restart brings a job back from an image. The tree runs when it returns.
@@ -53,18 +56,32 @@ func Restart(o RestartOptions) (*Restarted, error) {
 	if err := becomeSubreaper(); err != nil {
 		return nil, err
 	}
+	// A signal that comes once the tree runs is its own, and must not end us.
+	var early *relay
+	hook := func(p plugins.Phase) (err error) {
+		if p == plugins.Release && !o.Detach && early == nil {
+			if early, err = startRelay(); err != nil {
+				return err
+			}
+		}
+		if o.Hook == nil {
+			return nil
+		}
+		return o.Hook(p)
+	}
 	tree, err := restorer.Restart(restorer.Options{
 		Image:    o.Image,
 		Force:    o.Force,
 		Detach:   o.Detach,
 		Policy:   o.Policy,
-		Hook:     o.Hook,
+		Hook:     hook,
 		Progress: o.Progress,
 	})
 	if err != nil {
 		return nil, err
 	}
-	r := &Restarted{Root: int(tree.Root), Manifest: manifest, tree: tree, plan: o.Schedule}
+	r := &Restarted{Root: int(tree.Root), Manifest: manifest, Phases: tree.Phases,
+		tree: tree, plan: o.Schedule, early: early}
 	r.NoRecord = r.record(o)
 	return r, nil
 }
@@ -75,7 +92,7 @@ func (r *Restarted) record(o RestartOptions) error {
 	if err != nil {
 		return err
 	}
-	j := Job{Command: r.Manifest.Summary.Command, Image: image, Policy: o.PolicyFile,
+	j := Job{Command: r.Manifest.Summary.Command, Image: image, Policy: o.PolicyFile, Restart: r.Phases,
 		Interval: o.Schedule.Interval, Keep: o.Schedule.Keep}
 	if j.Root, err = processOf(r.Root); err != nil {
 		return nil // it has ended already
@@ -108,11 +125,9 @@ func (r *Restarted) Wait() (syscall.WaitStatus, error) {
 	if r.job != nil {
 		defer r.job.remove()
 	}
-	// Before the relay: until then a keyboard's stop stops this process as well.
-	state := taskState(r.Root)
-	if s, err := newStandIn(r.Root); err == nil {
+	if s, err := newStandIn(r.Root, r.early); err == nil {
 		_ = releaseInherited(r.plan.Interval > 0)
-		go s.watchStops(state)
+		go s.watchStops(r.tree.Stopped)
 	}
 	startSchedule(r.job, r.plan)
 	go r.reapOrphans()
@@ -140,15 +155,15 @@ func (r *Restarted) reapOrphans() {
 }
 
 // watchStops mirrors the stops of a root that need not be a child of this
-// process, so that wait(2) would not tell. was is the state it had at first: a
-// program that comes back stopped is nobody's news.
-func (s *standIn) watchStops(was byte) {
+// process, so that wait(2) would not tell. A program that comes back stopped is
+// nobody's news.
+func (s *standIn) watchStops(stopped bool) {
 	for range time.Tick(100 * time.Millisecond) {
-		state := taskState(s.root)
-		if state == 'T' && was != 'T' {
+		now := taskState(s.root) == 'T'
+		if now && !stopped {
 			_ = s.mirrorStop(unix.SIGTSTP)
 		}
-		was = state
+		stopped = now
 	}
 }
 

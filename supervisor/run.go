@@ -89,7 +89,7 @@ func startProgram(in *inherited, command []string) (*standIn, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := newStandIn(pid)
+	s, err := newStandIn(pid, nil)
 	if err != nil {
 		return nil, errors.Join(err, unix.Kill(pid, unix.SIGKILL))
 	}

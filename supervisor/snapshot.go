@@ -155,14 +155,13 @@ func lastJobOf(dir, what string) string {
 
 // checkAge looks for a good image of a job that is young enough.
 func checkAge(dir, job string, most time.Duration) error {
-	var images []*StoredImage
+	stale := &StaleError{Job: job, Max: most}
 	if CheckName(job) == nil { // otherwise it is a pid of which nothing is known
 		var err error
-		if images, err = JobImages(dir, job); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if stale.Newest, err = NewestGood(dir, job); err != nil {
 			return err
 		}
 	}
-	stale := &StaleError{Job: job, Newest: newestGood(images), Max: most}
 	if stale.Newest == nil {
 		return stale
 	}

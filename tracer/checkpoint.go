@@ -95,7 +95,7 @@ func Checkpoint(o Options) (*Result, error) {
 	if err != nil {
 		return nil, s.describe(err)
 	}
-	return &Result{Manifest: s.manifest, Pause: s.pause(), Left: s.rules.Left()}, nil
+	return &Result{Manifest: s.manifest, Pause: Pause(s.timeline.Phases), Left: s.rules.Left()}, nil
 }
 
 func (s *snapshot) run() error {

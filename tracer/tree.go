@@ -35,10 +35,10 @@ type snapshot struct {
 	manifest memimg.Manifest
 }
 
-// pause is how long the tree stood still.
-func (s *snapshot) pause() time.Duration {
+// Pause is how long the tree stood still in a snapshot of these phases.
+func Pause(phases []memimg.Phase) time.Duration {
 	var d time.Duration
-	for _, ph := range s.timeline.Phases {
+	for _, ph := range phases {
 		switch plugins.Phase(ph.Name) {
 		case plugins.Freeze, plugins.Survey, plugins.Capture, plugins.Memory, plugins.Thaw:
 			d += ph.Duration

@@ -60,7 +60,7 @@ func (c *checkpointCmd) Run(out *output) error {
 	if err != nil {
 		return err
 	}
-	bar := out.newProgress("writing")
+	bar := out.newProgress("waiting for the job's lock")
 	image, result, err := supervisor.Checkpoint(ctx, supervisor.CheckpointOptions{
 		Target:   target,
 		Image:    c.Image,
@@ -68,7 +68,7 @@ func (c *checkpointCmd) Run(out *output) error {
 		Stop:     c.Stop,
 		Policy:   rules.policy,
 		Rules:    rules.first,
-		Hook:     interruptible(ctx),
+		Hook:     bar.hook(interruptible(ctx)),
 		Progress: bar.update,
 	})
 	bar.end()

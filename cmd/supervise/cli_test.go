@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"supervise/internal/refuse"
 	"supervise/internal/task"
 	"supervise/memimg"
+	"supervise/plugins"
 	"supervise/restorer"
 	"supervise/supervisor"
 	"supervise/tracer"
@@ -145,6 +147,15 @@ func TestProgressLine(t *testing.T) {
 	got := progressLine("writing", 256<<20, 1<<30, 2*time.Second)
 	if want := "supervise: writing 256.0 MiB of 1.0 GiB (25 %), 128.0 MiB/s, 6s left"; got != want {
 		t.Errorf("%q, want %q", got, want)
+	}
+	got = progressLine("stopping the tree", 0, 0, 2400*time.Millisecond)
+	if want := "supervise: stopping the tree (2s)"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	for _, phase := range slices.Concat(plugins.SnapshotPhases, plugins.RestartPhases) {
+		if phaseVerbs[phase] == "" {
+			t.Errorf("nothing to say in phase %s", phase)
+		}
 	}
 	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 5 << 40: "5.0 TiB"} {
 		if got := byteCount(n); got != want {

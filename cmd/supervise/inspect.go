@@ -12,6 +12,7 @@ import (
 	"supervise/memimg"
 	"supervise/memstate"
 	"supervise/netstate"
+	"supervise/tracer"
 	"supervise/treestate"
 )
 
@@ -70,10 +71,16 @@ func printManifest(stdout io.Writer, facts *imageFacts) error {
 	for _, l := range m.Layers {
 		row("layer", "%s (%s)", l.Dir, l.ID)
 	}
-	for _, p := range m.Phases {
+	row("pause", "%s", round(tracer.Pause(m.Phases)))
+	printPhases(row, m.Phases)
+	return w.Flush()
+}
+
+// printPhases prints a time line.
+func printPhases(row func(key, format string, args ...any), phases []memimg.Phase) {
+	for _, p := range phases {
 		row("phase", "%-9s at %9s for %9s", p.Name, round(p.Start), round(p.Duration))
 	}
-	return w.Flush()
 }
 
 // printProcess prints what a snapshot holds of one process.

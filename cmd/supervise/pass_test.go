@@ -100,6 +100,7 @@ func TestEnding(t *testing.T) {
 }
 
 func TestCannotStart(t *testing.T) {
+	t.Setenv("SUPERVISE_DIR", filepath.Join(t.TempDir(), "jobs"))
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, []byte("echo no shebang\n"), 0o644); err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"supervise/memimg"
 	"supervise/supervisor"
@@ -40,6 +41,9 @@ type restartFacts struct {
 	PID   int    `json:"pid"` // of the tree's root, as this host sees it
 	Job   string `json:"job"` // empty if it could not be recorded
 	Image string `json:"image"`
+
+	Total  time.Duration  `json:"total_ns"`
+	Phases []memimg.Phase `json:"phases"`
 }
 
 func (c *restartCmd) Run(out *output) error {
@@ -47,6 +51,7 @@ func (c *restartCmd) Run(out *output) error {
 	if err != nil {
 		return err
 	}
+	start := time.Now()
 	r, err := c.restart(out, found)
 	if err != nil {
 		if image := (&imageError{}); !c.Detach && !errors.As(err, &image) {
@@ -68,7 +73,7 @@ func (c *restartCmd) Run(out *output) error {
 	}
 	if c.Detach {
 		if c.JSON {
-			return out.json(restartFacts{PID: r.Root, Job: r.Name, Image: found.Dir})
+			return out.json(restartFacts{PID: r.Root, Job: r.Name, Image: found.Dir, Total: time.Since(start), Phases: r.Phases})
 		}
 		return nil
 	}
@@ -93,7 +98,7 @@ func (c *restartCmd) restart(out *output, found *supervisor.FoundImage) (*superv
 	if err != nil {
 		return nil, err
 	}
-	bar := out.newProgress("reading")
+	bar := out.newProgress("reading the snapshot")
 	defer bar.end()
 	r, err := supervisor.Restart(supervisor.RestartOptions{
 		Image:    found.Dir,
@@ -106,6 +111,7 @@ func (c *restartCmd) restart(out *output, found *supervisor.FoundImage) (*superv
 		Policy:     rules,
 		PolicyFile: c.Policy,
 
+		Hook:     bar.hook(bar.endAtRelease),
 		Progress: bar.update,
 	})
 	if errors.Is(err, memimg.ErrDamaged) {

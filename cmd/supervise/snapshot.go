@@ -63,7 +63,7 @@ func (c *snapshotCmd) Run(out *output) error {
 	if err != nil {
 		return err
 	}
-	bar := out.newProgress("writing")
+	bar := out.newProgress("waiting for the job's lock")
 	s, err := supervisor.TakeSnapshot(ctx, supervisor.SnapshotOptions{
 		Dir:       dir,
 		Target:    c.Target,
@@ -74,7 +74,7 @@ func (c *snapshotCmd) Run(out *output) error {
 		Program:   version(),
 		Policy:    rules.policy,
 		Rules:     rules.first,
-		Hook:      interruptible(ctx),
+		Hook:      bar.hook(interruptible(ctx)),
 		Progress:  bar.update,
 	})
 	bar.end()
