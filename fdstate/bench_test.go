@@ -50,7 +50,7 @@ func benchmark(b *testing.B, name string) {
 			defer tree.Thaw()
 			var procs []Proc
 			for _, p := range tree.Procs {
-				procs = append(procs, Proc{Held: p, Comm: "subject"})
+				procs = append(procs, Proc{Held: p, Comm: "subject", Infect: func() error { return nil }})
 			}
 			for b.Loop() {
 				if state, err = Capture(procs, Kinds, &objects{}, nil, &refuse.List{}); err != nil {

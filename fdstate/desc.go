@@ -27,12 +27,14 @@ type Desc struct {
 	// Domain is the address family of a socket.
 	Domain int
 
-	survey  *Survey
-	index   int       // in Survey.Descs, and so in State.Files
-	pipe    *pipe     // of a pipe or fifo
-	tty     *terminal // of a terminal
-	locks   []Lock
-	outside *Outside // not nil: it leads out of the tree and can be reconnected
+	survey *Survey
+	index  int       // in Survey.Descs, and so in State.Files
+	pipe   *pipe     // of a pipe or fifo
+	tty    *terminal // of a terminal
+	locks  []Lock
+
+	breaking bool     // its lease is to be given up
+	outside  *Outside // not nil: it leads out of the tree and can be reconnected
 }
 
 // User is one descriptor of one process.

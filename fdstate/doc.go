@@ -26,8 +26,10 @@
 //  2. OpenOwn, in each process: its private descriptions are opened and
 //     everything is put at its numbers.
 //  3. Link, when all processes have their tables: what refers to descriptors
-//     or to processes (epoll interests, pidfds, signal owners).
+//     or to processes (epoll interests, pidfds).
 //  4. CloseRest, in each process and in the builder, when nothing else needs
 //     the reserved numbers: they are closed, and POSIX locks are taken, which
 //     any earlier close of the file would have dropped again.
+//  5. Arm, last: what tells the program of others' doing (watches of files,
+//     leases, signal owners), when we do nothing any more that it would be told.
 package fdstate

@@ -111,9 +111,8 @@ func init() {
 		put(p[0], 16, 0)
 		put(p[1], 17, 0)
 		must(unix.FcntlInt(16, unix.F_SETOWN, 1))
-		check(os.WriteFile(dir+"/lease", nil, 0o600))
-		put(must(unix.Open(dir+"/lease", unix.O_RDONLY, 0)), 18, 0)
-		must(unix.FcntlInt(18, unix.F_SETLEASE, unix.F_RDLCK))
+		put(must(unix.Open(dir, unix.O_RDONLY, 0)), 18, 0)
+		must(unix.FcntlInt(18, unix.F_NOTIFY, 1<<31|4))
 		put(must(unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)), 19, 0)
 		if fd, err := unix.Open("/dev/kmsg", unix.O_RDONLY, 0); err == nil {
 			put(fd, 20, 0)
@@ -136,7 +135,7 @@ func TestRefused(t *testing.T) {
 		"fd 14 (net:[":                  "namespaces",
 		"fd 15 (/secretmem (deleted))":  "hides",
 		"fd 16 (pipe:[":                 "signals go to 1",
-		"fd 18 (":                       "lease",
+		"fd 18 (":                       "F_NOTIFY",
 		"fd 19 (socket:[":               "not known", // netstate's, which these tests do not use
 		"fd 20 (/dev/kmsg)":             "character device 1:11",
 	}

@@ -33,9 +33,6 @@ func (r *Restorer) findLinks() {
 		if rec, ok := r.records[file].(linker); ok {
 			procs = rec.procs(first)
 		}
-		if r.state.Files[file].Owner != nil && !slices.Contains(procs, first) {
-			procs = append(procs, first)
-		}
 		for _, i := range procs {
 			r.links[i] = append(r.links[i], file)
 		}
@@ -52,12 +49,7 @@ func (r *Restorer) Link(i int, p *task.Process) error {
 	for _, file := range r.links[i] {
 		mark := len(o.then)
 		f := &r.state.Files[file]
-		if rec, ok := r.records[file].(linker); ok {
-			rec.Link(o, i, file)
-		}
-		if f.Owner != nil && r.firstProc(file) == i {
-			f.Owner.restore(o, r.number(i, file), f.Flags)
-		}
+		r.records[file].(linker).Link(o, i, file)
 		o.wrap(mark, func(err error) error { return fmt.Errorf("restore %s: %w", f.Link, err) })
 	}
 	return o.Run()

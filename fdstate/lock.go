@@ -15,15 +15,17 @@ import (
 type LockKind uint8
 
 // The kinds of file locks. A process owns POSIX locks, a description owns the
-// others. In images: never renumber.
+// others. A lease is no lock, but is kept as one by the kernel. In images: never
+// renumber.
 const (
 	LockPOSIX LockKind = 1 // fcntl F_SETLK
 	LockOFD   LockKind = 2 // fcntl F_OFD_SETLK
 	LockFlock LockKind = 3 // flock
-	lockLease LockKind = 0 // never in an image
+	LockLease LockKind = 4 // fcntl F_SETLEASE
+	lockOther LockKind = 0 // never in an image
 )
 
-var lockKinds = map[string]LockKind{"POSIX": LockPOSIX, "OFDLCK": LockOFD, "FLOCK": LockFlock}
+var lockKinds = map[string]LockKind{"POSIX": LockPOSIX, "OFDLCK": LockOFD, "FLOCK": LockFlock, "LEASE": LockLease}
 
 // Lock is the image record of a file lock.
 type Lock struct {
@@ -42,6 +44,7 @@ func (s *Survey) surveyLocks() error {
 		for i := range table {
 			for _, l := range table[i].info.Locks {
 				d, lock := table[i].desc, newLock(proc, l)
+				d.breaking = d.breaking || lock.Kind == LockLease && l.Class != "ACTIVE"
 				if !slices.Contains(d.locks, lock) {
 					d.locks = append(d.locks, lock)
 				}
@@ -62,11 +65,14 @@ func newLock(proc int, l procfs.Lock) Lock {
 	return lock
 }
 
-// checkLocks refuses leases: breaking one is a conversation with the kernel
-// that cannot be taken up again.
+// checkLocks refuses what is told by signals and must be answered in time: a
+// lease that another process wants to be given up.
 func (d *Desc) checkLocks() error {
-	if slices.ContainsFunc(d.locks, func(l Lock) bool { return l.Kind == lockLease }) {
-		return Refuse("a lease (fcntl F_SETLEASE) is held on it", "")
+	switch {
+	case d.breaking:
+		return RefuseNow("its lease (fcntl F_SETLEASE) is being broken")
+	case slices.ContainsFunc(d.locks, func(l Lock) bool { return l.Kind == lockOther }):
+		return Refuse("a delegation or another unknown kind of lock is held on it", "")
 	}
 	return nil
 }
@@ -78,7 +84,7 @@ func (r *Restorer) lock(o *Opener, i int) {
 		mark := len(o.then)
 		num := r.state.Tables[i].Find(file)
 		for _, l := range f.Locks {
-			if l.Kind != LockPOSIX || l.Proc == i {
+			if l.Kind != LockLease && (l.Kind != LockPOSIX || l.Proc == i) {
 				l.restore(o, num)
 			}
 		}
@@ -125,6 +131,12 @@ func (l Lock) restore(o *Opener, num int) {
 		o.Call("fcntl F_OFD_SETLK", unix.SYS_FCNTL, num, unix.F_OFD_SETLK, l.flock())
 	case LockPOSIX:
 		o.Call("fcntl F_SETLK", unix.SYS_FCNTL, num, unix.F_SETLK, l.flock())
+	case LockLease:
+		how := unix.F_RDLCK
+		if l.Write {
+			how = unix.F_WRLCK
+		}
+		o.Call("fcntl F_SETLEASE", unix.SYS_FCNTL, num, unix.F_SETLEASE, how)
 	}
 }
 
@@ -144,7 +156,7 @@ func (l Lock) flock() []byte {
 
 // check is for records out of an image.
 func (l Lock) check(procs int) error {
-	if l.Kind < LockPOSIX || l.Kind > LockFlock || l.Proc < 0 || l.Proc >= procs || l.Start < 0 || l.Len < 0 {
+	if l.Kind < LockPOSIX || l.Kind > LockLease || l.Proc < 0 || l.Proc >= procs || l.Start < 0 || l.Len < 0 {
 		return fmt.Errorf("not a lock: %+v", l)
 	}
 	return nil

@@ -46,34 +46,44 @@ func (d *Desc) captureOwner(s *Survey) (*Owner, error) {
 	if host.PID == 0 {
 		return owner, nil
 	}
-	if !s.hasOwner(host) {
+	var ok bool
+	if owner.ID, ok = s.ownerID(host); !ok {
 		if d.leadsOutside() {
 			return nil, nil // whoever it shares the terminal with
 		}
 		return nil, Refuse(fmt.Sprintf("its signals go to %d, which is not in the tree (fcntl F_SETOWN)", host.PID), "")
 	}
-	buf := make([]byte, 8)
-	if _, err := s.Procs[d.Proc].Held.Call(unix.SYS_FCNTL, d.FD, unix.F_GETOWN_EX, buf); err != nil {
-		return nil, err
+	if isDirectory(d) {
+		return nil, Refuse("a process gets signals about changes in it (fcntl F_NOTIFY)", "inotify(7) is what took its place")
 	}
-	owner.ID = int32(binary.LittleEndian.Uint32(buf[4:]))
 	return owner, nil
 }
 
-// hasOwner tells whether a process or a group is part of the tree. A thread
-// is, if it leads a process: others do not exist yet when descriptors are
-// restored.
-func (s *Survey) hasOwner(host ownerEx) bool {
-	if host.Type != ownerPGRP {
-		_, ok := s.byPID[task.PID(host.PID)]
-		return ok
-	}
-	for _, p := range s.Procs {
-		if st, err := procfs.ReadStat(int(p.Held.PID)); err == nil && st.PGRP == int(host.PID) {
-			return true
+// ownerID translates a thread, a process or a group of the tree to the id that
+// the tree's pid namespace shows.
+func (s *Survey) ownerID(host ownerEx) (id int32, ok bool) {
+	switch host.Type {
+	case ownerTID:
+		for _, p := range s.Procs {
+			for _, t := range p.Held.Threads {
+				if int32(t.TID) == host.PID {
+					return int32(t.ID), true
+				}
+			}
+		}
+	case ownerPID:
+		if i, ok := s.byPID[task.PID(host.PID)]; ok {
+			return int32(s.Procs[i].Held.ID), true
+		}
+	case ownerPGRP:
+		for _, p := range s.Procs {
+			st, err := procfs.ReadStatus(int(p.Held.PID))
+			if n := len(st.NSpgid); err == nil && n > 0 && st.NSpgid[0] == int(host.PID) {
+				return int32(st.NSpgid[n-1]), true
+			}
 		}
 	}
-	return false
+	return 0, false
 }
 
 // restore queues the calls for descriptor num. O_ASYNC comes last, when there

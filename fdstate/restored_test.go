@@ -93,6 +93,7 @@ func (b *restored) build(snap *snapshot) (err error) {
 	defer func() { b.took = time.Since(start) }()
 	for _, step := range []func(int, *task.Process) error{
 		b.r.OpenOwn, b.r.Link, func(i int, p *task.Process) error { return b.r.CloseRest(i, p) },
+		b.r.Arm,
 	} {
 		for i, p := range b.procs {
 			if err := step(i, p); err != nil {

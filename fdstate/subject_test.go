@@ -216,7 +216,7 @@ func (s subject) capture(t *testing.T) *snapshot {
 func (snap *snapshot) take2(tree *task.Tree) error {
 	var procs []Proc
 	for _, p := range tree.Procs {
-		procs = append(procs, Proc{Held: p})
+		procs = append(procs, Proc{Held: p, Infect: func() error { return nil }})
 	}
 	_, err := Capture(procs, Kinds, snap.objects, nil, &refuse.List{})
 	return err
@@ -232,7 +232,7 @@ func (snap *snapshot) take(tree *task.Tree) error {
 		if err := p.Infect(vmas); err != nil {
 			return err
 		}
-		procs = append(procs, Proc{Held: p, Comm: must(procfs.Comm(int(p.PID), int(p.PID)))})
+		procs = append(procs, Proc{Held: p, Comm: must(procfs.Comm(int(p.PID), int(p.PID))), Infect: func() error { return nil }})
 		snap.tables = append(snap.tables, describeTable(p.PID))
 		snap.pids = append(snap.pids, p.PID)
 	}

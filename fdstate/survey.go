@@ -20,6 +20,18 @@ type Proc struct {
 	// Shares: its descriptor table is that of an earlier process, which has
 	// the descriptors in the image.
 	Shares bool
+
+	// Infect prepares it for calls inside, which take time, so only a few
+	// questions are asked that way. It may be called more than once.
+	Infect func() error
+}
+
+// call makes a system call inside.
+func (p *Proc) call(nr uintptr, args ...any) (int64, error) {
+	if err := p.Infect(); err != nil {
+		return 0, err
+	}
+	return p.Held.Call(nr, args...)
 }
 
 // Survey is what a tree's descriptors look like as a whole: kinds that lie in

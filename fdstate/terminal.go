@@ -204,7 +204,7 @@ func (s *Survey) askCloseOnExec(d *Desc, fd int) error {
 		return err
 	}
 	for _, u := range d.Users {
-		own, err := s.Procs[u.Proc].Held.Call(unix.SYS_FCNTL, u.Num, unix.F_GETFD)
+		own, err := s.Procs[u.Proc].call(unix.SYS_FCNTL, u.Num, unix.F_GETFD)
 		if err != nil {
 			return err
 		}

@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"supervise/internal/procfs"
-	"supervise/internal/task"
 )
 
 // WatchName is how a watched file is found again at a restart.
@@ -311,28 +310,4 @@ type dirent struct {
 func parseDirent(b []byte) dirent {
 	size := binary.LittleEndian.Uint16(b[16:])
 	return dirent{binary.LittleEndian.Uint64(b), b[18], unix.ByteSliceToString(b[19:size])}
-}
-
-// watcher is a record that watches files.
-type watcher interface {
-	// Watch queues the calls that begin to watch through descriptor num.
-	Watch(o *Opener, num int)
-}
-
-// Watch makes, in process i, what watches files.
-//
-// Preconditions:
-//   - Nobody opens or closes a file for the tree any more: it would be told.
-func (r *Restorer) Watch(i int, p *task.Process) error {
-	o := r.opener(p)
-	for file, rec := range r.records {
-		w, ok := rec.(watcher)
-		if !ok || r.firstProc(file) != i {
-			continue
-		}
-		mark := len(o.then)
-		w.Watch(o, r.state.Tables[i].Find(file))
-		o.wrap(mark, func(err error) error { return fmt.Errorf("restore %s: %w", r.state.Files[file].Link, err) })
-	}
-	return o.Run()
 }

@@ -113,6 +113,8 @@ var programs = func() []program {
 		one("inotify").alone(),
 		one("unread").named("unread_soon").with("soon").rootOnly().alone(),
 		one("locks").alone(),
+		one("sharedlocks").alone(),
+		one("owners").alone(),
 		one("ptys"),
 		one("ptyqueues"),
 		one("objects").named("pidfd").with("pidfd"),

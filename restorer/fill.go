@@ -105,7 +105,7 @@ func (r *restart) threads() error {
 	if err := r.objects.Publish(r.builder); err != nil {
 		return err
 	}
-	if err := r.watch(); err != nil {
+	if err := r.arm(); err != nil {
 		return err
 	}
 	if err := r.stopStopped(); err != nil {
@@ -119,14 +119,14 @@ func (r *restart) threads() error {
 	return nil
 }
 
-// watch makes what watches files. The builder must have closed its own by now,
+// arm makes what tells the tree of others' doing. The builder must have closed its own by now,
 // so that nothing happens to them any more that is not the program's doing.
-func (r *restart) watch() error {
+func (r *restart) arm() error {
 	if err := r.files.CloseRest(-1, r.builder, r.ids.keep()...); err != nil {
 		return err
 	}
 	for i, p := range r.procs {
-		if err := r.files.Watch(i, p); err != nil {
+		if err := r.files.Arm(i, p); err != nil {
 			return fmt.Errorf("process %d: %w", p.ID, err)
 		}
 	}

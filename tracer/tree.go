@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"supervise/fdstate"
@@ -55,6 +56,8 @@ type process struct {
 	shares taskstate.Sharing
 	space  memstate.Space
 	pages  []memimg.Range
+
+	infected bool // the parasite is in it
 }
 
 func (s *snapshot) newSpace() uint32 {
@@ -159,7 +162,8 @@ func (s *snapshot) surveyFiles() error {
 	var procs []fdstate.Proc
 	s.rules = fdstate.Rules{Policy: s.opts.Policy, Job: s.opts.Name}
 	for _, p := range s.procs {
-		procs = append(procs, fdstate.Proc{Held: p.held, Comm: p.facts.Stat.Comm, Shares: p.shares.Files != 0})
+		procs = append(procs, fdstate.Proc{Held: p.held, Comm: p.facts.Stat.Comm, Shares: p.shares.Files != 0,
+			Infect: func() error { return s.infect(p) }})
 		s.rules.Processes = append(s.rules.Processes, p.facts.Stat.Comm)
 	}
 	var err error
@@ -170,10 +174,8 @@ func (s *snapshot) surveyFiles() error {
 // capture puts the parasite into every process and has it tell what only the
 // process itself can.
 func (s *snapshot) capture() error {
-	byID := map[task.ID]*process{}
 	for _, p := range s.procs {
-		byID[p.held.ID] = p
-		if err := p.infect(byID[p.shares.Memory]); err != nil {
+		if err := s.infect(p); err != nil {
 			return err
 		}
 		var err error
@@ -200,13 +202,21 @@ func (s *snapshot) capture() error {
 	return s.captureTree()
 }
 
-// infect puts the parasite into a process, unless it is there already by way
-// of another with the same memory.
-func (p *process) infect(mate *process) error {
-	if mate != nil {
-		return p.held.ShareParasite(mate.held)
+// infect puts the parasite into a process, unless it is there already, perhaps
+// by way of another with the same memory.
+func (s *snapshot) infect(p *process) error {
+	if p.infected {
+		return nil
 	}
-	return p.held.Infect(p.vmas)
+	p.infected = true
+	if p.shares.Memory == 0 {
+		return p.held.Infect(p.vmas)
+	}
+	mate := s.procs[slices.IndexFunc(s.procs, func(o *process) bool { return o.held.ID == p.shares.Memory })]
+	if err := s.infect(mate); err != nil {
+		return err
+	}
+	return p.held.ShareParasite(mate.held)
 }
 
 // captureTree records what concerns the tree as a whole.

@@ -67,7 +67,8 @@ int main(int argc, char **argv) {
 	struct pty canon = new_pty(), raw = raw_pty(), packet = raw_pty(), stopped = new_pty(), halted = new_pty(), closed = raw_pty(), gone = new_pty(), excl = new_pty();
 	full = raw_pty();
 	put(canon.m, "one\ntwo\x04hal");
-	nap_ms(20);
+	for (int n = 0; n < 11; nap_ms(1)) // bytes of echo
+		MUST(ioctl(canon.m, FIONREAD, &n) == 0);
 	put(canon.s, "prompt> ");
 	put(raw.m, "\x03\r\x04 raw");
 	put(raw.s, "out\n");
@@ -75,6 +76,8 @@ int main(int argc, char **argv) {
 	put(packet.s, "packet");
 	put(stopped.s, "x");
 	put(stopped.m, "\x13");
+	while (ready_for(stopped.s, POLLOUT) & POLLOUT)
+		nap_ms(1);
 	MUST(tcflow(halted.s, TCOOFF) == 0 && ioctl(excl.s, TIOCEXCL) == 0);
 	put(closed.s, "last words");
 	close(closed.s);
@@ -82,12 +85,13 @@ int main(int argc, char **argv) {
 	char buf[16];
 	MUST(read(gone.s, buf, 1) == 0 && (ready_for(gone.s, POLLIN) & POLLHUP));
 	struct pty after = new_pty(); // has the number that the one that is gone had
+	int peer = ioctl(raw.m, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	MUST(peer >= 0);
 	pid_t c = child(writes, NULL);
 	nap_ms(20);
 	ready_wait();
 
 	put(canon.m, "\x7flf\n");
-	nap_ms(5);
 	line(canon.s, "one\n"), line(canon.s, "two"), line(canon.s, "half\n");
 	get(canon.m, "one\r\ntwohalprompt> \b \blf\r\n", 26); // with the echo
 	get(raw.s, "\x03\r\x04 raw", 7);
@@ -97,8 +101,8 @@ int main(int argc, char **argv) {
 	get(stopped.m, "x", 1);
 	MUST(!(ready_for(stopped.s, POLLOUT) & POLLOUT));
 	put(stopped.m, "\x11");
-	nap_ms(5);
-	MUST(ready_for(stopped.s, POLLOUT) & POLLOUT);
+	while (!(ready_for(stopped.s, POLLOUT) & POLLOUT))
+		nap_ms(1);
 	put(halted.m, "\x11");
 	nap_ms(5);
 	MUST(!(ready_for(halted.s, POLLOUT) & POLLOUT) && tcflow(halted.s, TCOON) == 0 && (ready_for(halted.s, POLLOUT) & POLLOUT));
@@ -122,5 +126,6 @@ int main(int argc, char **argv) {
 		CHECK(!memcmp(block, want, sizeof want), "block %d of the output is not as it was written", i);
 	}
 	must_exit(c, 0);
+	MUST(fcntl(peer, F_GETFD) == FD_CLOEXEC);
 	ok();
 }
