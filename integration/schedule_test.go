@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -21,6 +22,20 @@ func (p *place) startScheduled(prog program, env []string, flags ...string) *job
 	j.says("ready", 1)
 	j.root = j.tree()[0]
 	return j
+}
+
+// settleBetween waits until the tree is quiet, and not in a snapshot.
+func (j *job) settleBetween() (s state) {
+	j.t.Helper()
+	held := func(line string) bool { return strings.HasSuffix(line, "state: t") }
+	wait(j.t, "a moment between snapshots", 30*time.Second, func() string {
+		s = j.settle()
+		if slices.ContainsFunc(s, held) || !slices.Equal(s, j.observe()) {
+			return "in a snapshot"
+		}
+		return ""
+	})
+	return s
 }
 
 // newest is the highest number of a committed snapshot of a job.
@@ -48,7 +63,7 @@ func (p *place) awaitNewest(job string, n int) {
 func TestInterval(t *testing.T) {
 	forUsers(t, func(p *place) {
 		j := p.startScheduled(one("pipes"), nil, "--interval", "200ms", "--keep", "2")
-		before := j.settle()
+		before := j.settleBetween()
 		p.awaitNewest("job", 4)
 		// At most the two that are kept, one to be removed, and one being taken.
 		if got := p.images(); strings.Count(got, "job@") > 4 {
@@ -103,7 +118,7 @@ func TestIntervalSupervisorKilled(t *testing.T) {
 			os.Remove(p.goFile())
 			os.Remove(p.logFile())
 			j := p.startScheduled(one("pipes"), nil, "--interval", "100ms", "--keep", "1")
-			before := j.settle()
+			before := j.settleBetween()
 			p.awaitNewest("job", p.newest("job")+1)
 			time.Sleep(time.Duration(round) * 23 * time.Millisecond)
 			p.kill(j.child)
