@@ -72,7 +72,7 @@ func (d *Desc) capture(kinds []Kind, s *Survey, rule *policy.Rule) (File, error)
 	switch {
 	case rule.Does(policy.Fail):
 		return f, Refuse("a rule says so ("+rule.Origin+")", "")
-	case rule.Does(policy.Save) && kind.Tag == tagRegular:
+	case kind.Tag == tagRegular && (rule.Does(policy.Save) || rule == nil && d.inMemory()):
 		f.Tag, capture = tagObject, saveRegular
 	case capture == nil:
 		return f, Refuse(kind.Why, kind.Hint)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io/fs"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Object is the image record of a description of a file whose content is in
@@ -41,10 +43,17 @@ func saveRegular(d *Desc, s *Survey) (Record, error) {
 	return &Object{ID: id, Saved: true}, err
 }
 
+// inMemory tells whether the file is one of shm_open(3), which no reboot
+// survives: it is saved without a rule, unless it has locks.
+func (d *Desc) inMemory() bool {
+	return strings.HasPrefix(d.Link, "/dev/shm/") && len(d.locks) == 0 && d.checkLocks() == nil
+}
+
 // Restore opens the object that is open already a second time, so that this
-// description has its own position and flags.
+// description has its own position and flags. The way there is a link, which
+// O_NOFOLLOW (as of shm_open(3)) would not go.
 func (rec *Object) Restore(o *Opener, f *File, at Slot) error {
-	o.Reopen(o.r.object(rec.ID), at, "open", f.Flags)
+	o.Reopen(o.r.object(rec.ID), at, "open", f.Flags&^unix.O_NOFOLLOW)
 	o.Seek(at.Num, f.Pos)
 	return nil
 }

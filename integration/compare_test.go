@@ -38,6 +38,7 @@ var afterRestart = []rule{
 	{regexp.MustCompile(`/\S*/(#\d+|[^/ ]*) \(deleted\)`), "a deleted file", "a file without a name is made anew"},
 	{regexp.MustCompile(`(map: \S+ \S+) \S+ /(memfd:)?anon_hugepage `), "$1 0 huge pages", "shared huge pages come back as a memfd, private ones with an offset of their own"},
 	{regexp.MustCompile(`(a deleted file .*\[rd.* ms) nr\]`), "$1]", "reserved or not: shared memory is made anew in another way"},
+	{regexp.MustCompile(`(/dev/shm/.*flags: 02?)5(\d{5}) `), "${1}1$2 ", "O_NOFOLLOW: was for the open alone, by shm_open"},
 	{regexp.MustCompile(`(a deleted file .*flags: )020300002`), "${1}0100002", "O_TMPFILE: a nameless file is made anew in another way"},
 	{regexp.MustCompile(`events: 400000(00|18) `), "events: disarmed ", "EPOLLONESHOT that has fired cannot be made; it still reports errors"},
 	{regexp.MustCompile(` f_handle:[0-9a-f]+`), "", "inotify: a file without a name is made anew"},

@@ -80,6 +80,7 @@ var programs = func() []program {
 		one("ptimers").rootOnly(),
 		one("anon"),
 		one("shared"),
+		one("shm").alone(),
 		one("filemap").alone(),
 		one("brk"),
 		one("deepstack"),

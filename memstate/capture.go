@@ -82,7 +82,7 @@ func classify(p Process, v *procfs.VMA, objects *Objects) (rec VMA, why string) 
 		rec.Name, _ = v.AnonName()
 	case v.Special():
 		return rec, "a mapping that only the kernel can make"
-	case objects.saves(v):
+	case objects.saves(p.Held.PID, v):
 		rec.Kind = InObject
 		rec.Object, why = objects.fromMapping(p, v)
 	default:

@@ -26,11 +26,33 @@ func saved(st *unix.Stat_t) *Saved {
 	return &Saved{UID: st.Uid, GID: st.Gid, MTime: st.Mtim.Nano()}
 }
 
-// saves tells whether a mapping is of a file whose content is saved. Then it
-// shows the saved file.
-func (o *Objects) saves(v *procfs.VMA) bool {
-	obj := o.byIno[inode{unix.Mkdev(v.DevMajor, v.DevMinor), v.Ino}]
-	return obj != nil && obj.Saved != nil && !v.Deleted
+// saves tells whether a mapping is of a file whose content is saved: a rule
+// said so of a descriptor, or it is memory of shm_open(3), which no reboot
+// survives. Then the mapping shows the saved file.
+func (o *Objects) saves(pid task.PID, v *procfs.VMA) bool {
+	if v.Deleted {
+		return false
+	}
+	key := inode{unix.Mkdev(v.DevMajor, v.DevMinor), v.Ino}
+	if obj := o.byIno[key]; obj != nil {
+		return obj.Saved != nil
+	}
+	return strings.HasPrefix(v.Path, "/dev/shm/") && o.saveMapped(pid, v, key)
+}
+
+// saveMapped registers a file that is mapped, if it can be read.
+func (o *Objects) saveMapped(pid task.PID, v *procfs.VMA, key inode) bool {
+	file, found := reach(pid, v)
+	if !found || file.stat.Mode&unix.S_IFMT != unix.S_IFREG {
+		return false
+	}
+	f, err := os.Open(file.path)
+	if err != nil {
+		return false
+	}
+	obj, _ := o.get(key)
+	obj.Kind, obj.Name, obj.Saved = SavedFile, v.Path, saved(&file.stat)
+	return obj.setFile(f, &file.stat) == nil
 }
 
 // tempMark is in the names of saved files until the restart has succeeded.
