@@ -22,15 +22,16 @@ const module = "supervise"
 // mayImport says what of ours a package may import; a name with a slash at the
 // end means all below it. A package that is not here may not exist.
 var mayImport = map[string][]string{
-	"cmd/supervise": {"supervisor", "tracer", "restorer", "treestate", "taskstate", "fdstate", "netstate", "memstate", "memimg", "plugins", "policy", "internal/"},
+	"cmd/supervise": {"supervisor", "tracer", "restorer", "treestate", "taskstate", "fdstate", "netstate", "memstate", "ipcstate", "memimg", "plugins", "policy", "internal/"},
 	"supervisor":    {"tracer", "restorer", "plugins", "policy", "memimg", "internal/"},
-	"tracer":        {"treestate", "taskstate", "fdstate", "netstate", "memstate", "memimg", "plugins", "policy", "internal/"},
-	"restorer":      {"treestate", "taskstate", "fdstate", "netstate", "memstate", "memimg", "plugins", "policy", "internal/"},
-	"treestate":     {"taskstate", "fdstate", "netstate", "memstate", "memimg", "internal/"},
+	"tracer":        {"treestate", "taskstate", "fdstate", "netstate", "memstate", "ipcstate", "memimg", "plugins", "policy", "internal/"},
+	"restorer":      {"treestate", "taskstate", "fdstate", "netstate", "memstate", "ipcstate", "memimg", "plugins", "policy", "internal/"},
+	"treestate":     {"taskstate", "fdstate", "netstate", "memstate", "ipcstate", "memimg", "internal/"},
 	"taskstate":     {"memimg", "internal/"},
 	"fdstate":       {"memimg", "policy", "internal/"},
 	"netstate":      {"fdstate", "memimg", "internal/"},
 	"memstate":      {"memimg", "internal/"},
+	"ipcstate":      {"internal/"},
 	"memimg":        {},
 	"plugins":       {},
 	"policy":        {},

@@ -63,6 +63,7 @@ func newPlace(t testing.TB, u user) *place {
 	}
 	t.Cleanup(func() {
 		p.nothingIn("tmp", "home")
+		p.removeSysV()
 		os.RemoveAll(dir)
 	})
 	return p

@@ -52,13 +52,6 @@ func (p program) without(why string, modes ...string) program {
 	return p
 }
 
-// restarts are the modes in which a tree ends and comes back.
-var restarts = []string{"kill", "stop", "twice", "generations"}
-
-const (
-	noSemaphores = "System V semaphores are not part of a snapshot"
-)
-
 // programs is the table. Adding a fixture is adding a row.
 var programs = func() []program {
 	list := []program{
@@ -121,6 +114,9 @@ var programs = func() []program {
 		one("objects").named("pidfd").with("pidfd"),
 		one("creds").asRoot(),
 		one("seccomp").asRoot(),
+		one("sysvshm"),
+		one("sysvsem"),
+		one("sysvmsg"),
 		{name: "goruntime", argv: c("goruntime"), how: rootOnly},
 		{name: "python", argv: script("/usr/bin/python3", "py/threads.py"), how: rootOnly},
 		{name: "pyterminal", argv: script("/usr/bin/python3", "py/terminal.py")},
@@ -142,8 +138,8 @@ var programs = func() []program {
 		list = append(list, one("blocked").named("blocked_"+call).with(call).endsItself())
 	}
 	list = append(list, one("blocked").named("blocked_setlkw").with("setlkw").alone())
-	for _, call := range []string{"semop", "semtimedop"} {
-		list = append(list, one("blocked").named("blocked_"+call).with(call).without(noSemaphores, restarts...))
+	for _, call := range []string{"semop", "semtimedop", "msgrcv", "msgsnd"} {
+		list = append(list, one("blocked").named("blocked_"+call).with(call))
 	}
 	return list
 }()

@@ -109,8 +109,8 @@ func unsupported(v *procfs.VMA) string {
 		return "flags this version does not know: " + strings.Join(v.UnknownFlags, " ")
 	case v.ProtectionKey != 0:
 		return fmt.Sprintf("protection key %d", v.ProtectionKey)
-	case strings.HasPrefix(v.Path, "/SYSV"):
-		return "System V shared memory"
+	case isSegment(v) && v.Flags.Has("ht"):
+		return "System V shared memory of huge pages"
 	case v.Path == "/secretmem":
 		return "memfd_secret: the kernel hides its memory from everyone but its owner"
 	case v.Path == "/[aio]":

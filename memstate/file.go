@@ -97,7 +97,7 @@ func (o *Objects) identify(f reached, shared bool) *FileID {
 	if shared {
 		return &FileID{Size: f.stat.Size}
 	}
-	key := inode{f.stat.Dev, f.stat.Ino}
+	key := inode{dev: f.stat.Dev, ino: f.stat.Ino}
 	id, known := o.ids[key]
 	if !known {
 		if o.ids == nil {

@@ -202,7 +202,7 @@ func TestSurveyRefusesByName(t *testing.T) {
 	p := Process{Held: held, Comm: "x", VMAs: []procfs.VMA{
 		{Start: 0x1000, End: 0x2000, Flags: procfs.VMRead},
 		{Start: 0x2000, End: 0x3000, Ino: 1, Path: "/dev/dri/card0", Flags: procfs.VMPFNMap},
-		{Start: 0x3000, End: 0x4000, Ino: 1, Path: "/SYSV00000000", Deleted: true, Shared: true},
+		{Start: 0x3000, End: 0x4000, Ino: 1, Path: "/SYSV00000000", Deleted: true, Shared: true, Flags: procfs.VMHugeTLB},
 		{Start: 0x4000, End: 0x5000, Ino: 1, Path: "/secretmem", Deleted: true, Shared: true},
 		{Start: 0x5000, End: 0x6000, UnknownFlags: []string{"zz"}},
 		{Start: 0x6000, End: 0x7000, Ino: 1, Path: "anon_inode:[io_uring]", Shared: true},

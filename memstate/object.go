@@ -21,6 +21,7 @@ const (
 	SharedAnonymous ObjectKind = 1 // mmap(MAP_SHARED|MAP_ANONYMOUS)
 	Memfd           ObjectKind = 2
 	UnlinkedFile    ObjectKind = 3
+	Segment         ObjectKind = 4 // System V shared memory
 	SavedFile       ObjectKind = 9 // has a name, and a rule says that its content is saved
 )
 
@@ -39,6 +40,7 @@ type Object struct {
 	Exec      bool  `cbor:"9,keyasint,omitempty" json:"exec,omitempty"`      // mapped to be run
 	Program   bool  `cbor:"10,keyasint,omitempty" json:"program,omitempty"`  // /proc/PID/exe of a process
 	Huge      uint8 `cbor:"11,keyasint,omitempty" json:"huge,omitempty"`     // hugetlb: log2 of the page size
+	Segment   int   `cbor:"12,keyasint,omitempty" json:"segment,omitempty"`  // id of a System V segment
 
 	Saved *Saved `cbor:"20,keyasint,omitempty" json:"saved,omitempty"` // of a saved file
 }
@@ -50,9 +52,16 @@ type Objects struct {
 	list  []*liveObject
 	byIno map[inode]*liveObject
 	ids   map[inode]FileID
+
+	attached map[int]Attachment // by id of a segment
 }
 
-type inode struct{ dev, ino uint64 }
+// inode names an object. Segments have numbers of their own, on the same
+// device as shared anonymous memory.
+type inode struct {
+	dev, ino uint64
+	segment  bool
+}
 
 // liveObject is an object and the ways to its content: a descriptor of ours,
 // or the mappings that show parts of it.
@@ -80,7 +89,7 @@ func (o *Objects) get(key inode) (obj *liveObject, fresh bool) {
 // Object registers the memfd, the unlinked file or the file to be saved behind
 // a descriptor, and returns its id.
 func (o *Objects) Object(pid task.PID, fd int, st *unix.Stat_t, link string) (uint32, error) {
-	obj, fresh := o.get(inode{st.Dev, st.Ino})
+	obj, fresh := o.get(inode{dev: st.Dev, ino: st.Ino})
 	if !fresh && obj.file != nil {
 		return obj.ID, nil
 	}
@@ -104,7 +113,12 @@ func (o *Objects) Object(pid task.PID, fd int, st *unix.Stat_t, link string) (ui
 // its mappings, or, with privilege, through the link that the kernel has for
 // each (man 5 proc, /proc/PID/map_files).
 func (o *Objects) fromMapping(p Process, v *procfs.VMA) (id uint32, why string) {
-	obj, fresh := o.get(inode{unix.Mkdev(v.DevMajor, v.DevMinor), v.Ino})
+	key := inode{dev: unix.Mkdev(v.DevMajor, v.DevMinor), ino: v.Ino}
+	if isSegment(v) {
+		key = segmentKey(int(v.Ino))
+		o.addAttachment(v)
+	}
+	obj, fresh := o.get(key)
 	if fresh {
 		obj.name(v)
 		obj.openMapped(p.Held.PID, v)
@@ -128,6 +142,8 @@ func (obj *liveObject) name(v *procfs.VMA) {
 	switch {
 	case isMemfd:
 		obj.Kind, obj.Name, obj.Mode = Memfd, memfd, 0o777
+	case isSegment(v):
+		obj.Kind, obj.Segment, obj.Name = Segment, int(v.Ino), v.Path
 	case v.Path == "/dev/zero":
 		obj.Kind, obj.Name, obj.NoReserve = SharedAnonymous, v.Path, v.Flags.Has("nr")
 	default:
@@ -189,7 +205,7 @@ func (o *Objects) Program(pid task.PID) (uint32, error) {
 	if err == nil && there.Dev == now.Dev && there.Ino == now.Ino {
 		return 0, nil
 	}
-	obj, fresh := o.get(inode{now.Dev, now.Ino})
+	obj, fresh := o.get(inode{dev: now.Dev, ino: now.Ino})
 	obj.Program = true
 	if !fresh && obj.file != nil {
 		return obj.ID, nil

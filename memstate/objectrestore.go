@@ -15,13 +15,15 @@ import (
 // memory, as master mappings that are duplicated into place by mremap(2)
 // with an old size of 0.
 type ObjectRestorer struct {
-	objects []Object
-	masters map[uint32]task.Addr
-	fds     map[uint32]int
-	saved   map[uint32]*savedFile
-	base    task.Addr // of all master mappings
-	end     task.Addr
-	huge    map[uint32]task.Addr // where objects of huge pages are filled
+	objects  []Object
+	masters  map[uint32]task.Addr
+	fds      map[uint32]int
+	segments map[uint32]*Object
+	saved    map[uint32]*savedFile
+	base     task.Addr // of all master mappings
+	attach   task.Addr // where segments are attached for a moment
+	end      task.Addr
+	huge     map[uint32]task.Addr // where objects of huge pages are filled
 }
 
 // NewObjectRestorer plans the objects. Master mappings go to free addresses
@@ -29,12 +31,19 @@ type ObjectRestorer struct {
 func NewObjectRestorer(objects []Object, base task.Addr) *ObjectRestorer {
 	r := &ObjectRestorer{
 		objects: objects, base: base, end: base,
-		masters: map[uint32]task.Addr{}, fds: map[uint32]int{}, saved: map[uint32]*savedFile{},
+		masters: map[uint32]task.Addr{}, fds: map[uint32]int{}, saved: map[uint32]*savedFile{}, segments: map[uint32]*Object{},
 	}
 	for i := range objects {
 		if o := &objects[i]; o.Kind == SharedAnonymous {
 			r.masters[o.ID] = r.end
 			r.end += task.Addr(pageUp(uint64(o.Size)))
+		}
+	}
+	r.attach = r.end
+	for i := range objects {
+		if o := &objects[i]; o.Kind == Segment {
+			r.segments[o.ID] = o
+			r.end = max(r.end, r.attach+task.Addr(pageUp(uint64(o.Size))))
 		}
 	}
 	r.planHuge()
@@ -44,10 +53,11 @@ func NewObjectRestorer(objects []Object, base task.Addr) *ObjectRestorer {
 // FD is the number under which the builder and its descendants have an object.
 func (r *ObjectRestorer) FD(id uint32) int { return r.fds[id] }
 
-// anonymous tells whether an object is a master mapping.
+// anonymous tells whether an object is a master mapping or a segment: nothing
+// to be opened.
 func (r *ObjectRestorer) anonymous(id uint32) bool {
 	_, is := r.masters[id]
-	return is
+	return is || r.segments[id] != nil
 }
 
 // Create makes the objects, empty. reserve hands out descriptor numbers.
@@ -55,9 +65,11 @@ func (r *ObjectRestorer) Create(builder *task.Process, reserve func() int) error
 	for i := range r.objects {
 		o := &r.objects[i]
 		var err error
-		if o.Kind == SharedAnonymous {
+		switch o.Kind {
+		case SharedAnonymous:
 			err = r.createMaster(builder, o)
-		} else {
+		case Segment: // made when there are processes
+		default:
 			err = r.createFile(builder, o, reserve())
 		}
 		if err != nil {
@@ -186,6 +198,9 @@ func (r *ObjectRestorer) Fill(builder *task.Process, im *memimg.Image, progress 
 			fills = append(fills, memimg.Fill{Space: o.Space, Sink: offsetSink{Sink(builder.PID), uint64(at)}})
 			continue
 		}
+		if o.Kind == Segment {
+			continue // FillSegments
+		}
 		fd, err := unix.PidfdGetfd(pidfd, r.fds[o.ID], 0)
 		if err != nil {
 			return fmt.Errorf("pidfd_getfd %d of %d: %w", r.fds[o.ID], builder.PID, err)
@@ -263,6 +278,10 @@ func (r *ObjectRestorer) Finish(builder *task.Process) error {
 
 // addMap maps a part of an object into a process.
 func (r *ObjectRestorer) addMap(b *task.Batch, v *VMA, fd int) {
+	if o := r.segments[v.Object]; o != nil {
+		r.addSegment(b, v, o)
+		return
+	}
 	master, anonymous := r.masters[v.Object]
 	if !anonymous {
 		v.addMmap(b, fd, v.Offset)

@@ -33,7 +33,7 @@ func (o *Objects) saves(pid task.PID, v *procfs.VMA) bool {
 	if v.Deleted {
 		return false
 	}
-	key := inode{unix.Mkdev(v.DevMajor, v.DevMinor), v.Ino}
+	key := inode{dev: unix.Mkdev(v.DevMajor, v.DevMinor), ino: v.Ino}
 	if obj := o.byIno[key]; obj != nil {
 		return obj.Saved != nil
 	}

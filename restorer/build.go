@@ -190,6 +190,11 @@ func (r *restart) namespaces() error {
 			return err
 		}
 	}
+	if r.ids.ipc {
+		if err := r.ipcNamespace(); err != nil {
+			return err
+		}
+	}
 	offsets, err := r.tree.Clocks.Offsets()
 	if err != nil {
 		return err

@@ -25,6 +25,9 @@ func (r *restart) openFiles() error {
 // fill makes all mappings, reads the pages into them, and completes what
 // needs both memory and descriptors.
 func (r *restart) fill() error {
+	if err := r.makeIPC(); err != nil {
+		return err
+	}
 	var fills []memimg.Fill
 	for i, p := range r.procs {
 		mem := &r.tree.Processes[i].Mem
@@ -98,9 +101,15 @@ func (r *restart) finish(i int, p *task.Process) error {
 // must be gone before the parent gets its own pending signals.
 func (r *restart) threads() error {
 	for i, p := range r.procs {
+		if err := r.ipc.Undo(p); err != nil {
+			return err
+		}
 		if err := r.cloneThreads(i, p); err != nil {
 			return fmt.Errorf("process %d: %w", p.ID, err)
 		}
+	}
+	if err := r.finishIPC(); err != nil {
+		return err
 	}
 	if err := r.objects.Publish(r.builder); err != nil {
 		return err

@@ -24,6 +24,8 @@ type idsPlan struct {
 	// user: the namespace belongs to a new user namespace, since we have no
 	// privilege to make one in ours.
 	user bool
+	// ipc: in a new ipc namespace.
+	ipc bool
 }
 
 // keep lists the descriptors that the builder needs to the end.
@@ -52,6 +54,7 @@ func (r *restart) plan() error {
 	if r.ids, err = planIDs(r.tree, r.private); err != nil {
 		return err
 	}
+	r.planIPC()
 	return r.checkUsers()
 }
 
@@ -135,7 +138,7 @@ func (r *restart) checkUsers() error {
 			}
 		}
 	}
-	return nil
+	return r.checkIPC(own.UIDs[1], own.GIDs[1])
 }
 
 // layouts gives every process's layout in the form that FindHole takes.

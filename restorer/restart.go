@@ -12,6 +12,7 @@ import (
 
 	"supervise/fdstate"
 	"supervise/internal/task"
+	"supervise/ipcstate"
 	"supervise/memimg"
 	"supervise/memstate"
 	"supervise/plugins"
@@ -60,14 +61,17 @@ type restart struct {
 	files   *fdstate.Restorer
 	objects *memstate.ObjectRestorer
 	wanted  []memstate.Object     // of the tree's, those that are to be made
+	ipc     *ipcstate.Restorer    // or nil
 	procs   []*task.Process       // as tree.Processes
 	vdso    *memstate.Trampolines // in the place of another kernel's vDSO, or nil
 	vdsoAt  task.Addr             // where this kernel's is then
 	known   map[task.ID]*task.Process
-	status  *os.File // the init's report of how the root ended, or nil
-	term    *terminal
-	ptys    map[int]bool      // terminals of the tree's own, by device number
-	outside *fdstate.Terminal // the terminal outside, or nil
+
+	standIns []task.ID // of known: processes that are no part of the tree
+	status   *os.File  // the init's report of how the root ended, or nil
+	term     *terminal
+	ptys     map[int]bool      // terminals of the tree's own, by device number
+	outside  *fdstate.Terminal // the terminal outside, or nil
 
 	timeline memimg.Timeline
 }
@@ -107,7 +111,7 @@ func Restart(o Options) (*Tree, error) {
 // isTaken tells whether a restart failed for a number that somebody has.
 func isTaken(err error) bool {
 	var pty *fdstate.IndexError
-	return errors.As(err, &pty) || errors.Is(err, errIDTaken)
+	return errors.As(err, &pty) || errors.Is(err, errIDTaken) || errors.Is(err, ipcstate.ErrTaken)
 }
 
 func attempt(o Options, private bool) (*Tree, error) {
@@ -193,5 +197,9 @@ func (r *restart) destroy() error {
 	for _, p := range r.known {
 		all = append(all, p)
 	}
-	return errors.Join(err, (&task.Tree{Procs: append(all, r.builder)}).Kill())
+	err = errors.Join(err, (&task.Tree{Procs: append(all, r.builder)}).Kill())
+	if !r.ids.ipc {
+		err = errors.Join(err, r.ipc.Abandon())
+	}
+	return err
 }

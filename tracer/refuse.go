@@ -133,7 +133,7 @@ func refuseNamespaces(p *process) string {
 }
 
 // madeByRestart are the namespaces that a restart makes.
-var madeByRestart = map[string]bool{"mnt": true, "pid": true, "user": true}
+var madeByRestart = map[string]bool{"mnt": true, "pid": true, "user": true, "ipc": true}
 
 // insideRestart tells whether the process lives under the init of a restart:
 // the topmost ancestor in its pid namespace is one.

@@ -178,6 +178,11 @@ func (s *snapshot) capture() error {
 		if err := s.infect(p); err != nil {
 			return err
 		}
+	}
+	if err := s.captureIPC(); err != nil {
+		return err
+	}
+	for _, p := range s.procs {
 		var err error
 		rec := treestate.Process{Mem: p.space}
 		rec.Process, err = taskstate.Capture(p.held, p.facts)

@@ -12,6 +12,7 @@ import (
 
 	"supervise/fdstate"
 	"supervise/internal/task"
+	"supervise/ipcstate"
 	"supervise/memstate"
 	"supervise/taskstate"
 )
@@ -30,6 +31,7 @@ type Tree struct {
 	Files     fdstate.State      `cbor:"6,keyasint" json:"files"` // Tables[i] is that of Processes[i]
 	VDSO      memstate.VDSO      `cbor:"7,keyasint" json:"vdso"`
 	XFeatures uint64             `cbor:"8,keyasint" json:"xfeatures"` // XSAVE components in use
+	IPC       *ipcstate.State    `cbor:"9,keyasint,omitempty" json:"system_v_ipc,omitempty"`
 }
 
 // Process is everything about one process but its descriptors.
@@ -96,6 +98,9 @@ func (t *Tree) check() error {
 	}
 	if len(t.Files.Tables) != len(t.Processes) {
 		return fmt.Errorf("%w: %d descriptor tables for %d processes", ErrMalformed, len(t.Files.Tables), len(t.Processes))
+	}
+	if err := t.IPC.Check(); err != nil {
+		return fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	seen := map[task.ID]bool{}
 	for i := range t.Processes {

@@ -44,3 +44,14 @@ func clockOffset(pid, clock int) (time.Duration, error) {
 	}
 	return 0, nil
 }
+
+// Began tells when a process began, by the wall clock as it is now. Its
+// StartTime has the resolution of a tick.
+func Began(st *Stat) (time.Time, error) {
+	const tick = time.Second / 100 // USER_HZ, which every architecture here has
+	var boot unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot); err != nil {
+		return time.Time{}, fmt.Errorf("read CLOCK_BOOTTIME: %w", err)
+	}
+	return time.Now().Add(time.Duration(st.StartTime)*tick - time.Duration(boot.Nano())), nil
+}

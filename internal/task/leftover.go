@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -18,12 +19,14 @@ import (
 // a signal was delivered to it on the way and its handler will return there.
 // Then the error is a *StuckError: let the tree run, and try again.
 func (p *Process) CutLeftovers(vmas []procfs.VMA) ([]procfs.VMA, error) {
-	p.leftovers = nil
+	p.leftovers, p.attached = nil, nil
 	var kept []procfs.VMA
 	for i := 0; i < len(vmas); i++ {
 		if p.isParasite(vmas, i) {
 			p.leftovers = append(p.leftovers, vmas[i], vmas[i+1])
-			i++
+			for i++; isBehind(vmas, i+1); i++ {
+				p.attached = append(p.attached, vmas[i+1])
+			}
 			continue
 		}
 		kept = append(kept, vmas[i])
@@ -114,11 +117,18 @@ func (p *Process) isParasite(vmas []procfs.VMA, i int) bool {
 	return bytes.HasPrefix(content, parasiteCode) || len(bytes.Trim(content, "\x00")) == 0
 }
 
+// isBehind tells whether vmas[i] was attached by AttachBehind.
+func isBehind(vmas []procfs.VMA, i int) bool {
+	return i < len(vmas) && vmas[i].Start == vmas[i-1].End && strings.HasPrefix(vmas[i].Path, "/SYSV")
+}
+
 func (p *Process) unmapLeftovers() error {
 	var b Batch
-	for i := range p.leftovers {
-		b.Add(unix.SYS_MUNMAP, p.leftovers[i].Start, p.leftovers[i].Len())
+	for _, list := range [][]procfs.VMA{p.leftovers, p.attached} {
+		for i := range list {
+			b.Add(unix.SYS_MUNMAP, list[i].Start, list[i].Len())
+		}
 	}
-	p.leftovers = nil
+	p.leftovers, p.attached = nil, nil
 	return p.Run(&b)
 }

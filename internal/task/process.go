@@ -30,6 +30,7 @@ type Process struct {
 	stopSignal unix.Signal
 	options    int          // of ptrace(2)
 	leftovers  []procfs.VMA // parasites of killed supervisors
+	attached   []procfs.VMA // what they had attached behind them
 	vdso       *place       // where the vDSO is, once a thread's place was compared with it
 }
 

@@ -61,6 +61,12 @@ func (r *Regs) interrupted() int64 {
 	return 0
 }
 
+// InCall gives the system call that the thread is inside of, and its first
+// argument.
+func (r *Regs) InCall() (nr uintptr, first uint64, ok bool) {
+	return uintptr(r.Orig_rax), r.Rdi, int64(r.Orig_rax) >= 0
+}
+
 // again points r at its interrupted call once more, from the start.
 func (r Regs) again(nr uint64) Regs {
 	r.Rax = nr

@@ -30,9 +30,10 @@ const (
 
 // space is the parasite's presence in one address space.
 type space struct {
-	code  Addr
-	slack Addr // end of the vDSO where bootstrap code may stand
-	cured bool // by one of the processes that share it
+	code   Addr
+	slack  Addr // end of the vDSO where bootstrap code may stand
+	behind Addr // how much is mapped right behind it, to go with it
+	cured  bool // by one of the processes that share it
 }
 
 func (s *space) data() Addr  { return s.code + codeSize }
@@ -83,7 +84,7 @@ func findHole(layouts ...[]procfs.VMA) (Addr, error) {
 //     there, but nothing else moves, and the addresses are free;
 //  3. the parasite's code is written to its page.
 func (p *Process) Infect(vmas []procfs.VMA, others ...[]procfs.VMA) error {
-	hole, err := findHole(append(others, vmas, p.leftovers)...)
+	hole, err := findHole(append(others, vmas, p.leftovers, p.attached)...)
 	if err != nil {
 		return fmt.Errorf("pid %d: %w", p.PID, err)
 	}
@@ -206,7 +207,7 @@ func (p *Process) Cure() error {
 	if p.space == nil || p.space.cured {
 		return nil
 	}
-	unmap := Call{Nr: unix.SYS_MUNMAP, args: [6]uint64{uint64(p.space.code), parasiteSpan}}
+	unmap := Call{Nr: unix.SYS_MUNMAP, args: [6]uint64{uint64(p.space.code), parasiteSpan + uint64(p.space.behind)}}
 	if err := p.Threads[0].bootstrap([]Call{unmap}); err != nil {
 		return err
 	}
@@ -226,3 +227,16 @@ func (p *Process) Occupied() (start, end Addr) {
 // Untouched is the address of a page of the parasite that nothing has been
 // written to: the bottom of the stack that it keeps for signal handlers.
 func (p *Process) Untouched() Addr { return p.space.data() }
+
+// AttachBehind attaches a System V segment of some size, to be read only,
+// right behind the parasite. It goes with the parasite, also with one that a
+// killed supervisor leaves.
+func (p *Process) AttachBehind(id int, size uint64) (Addr, error) {
+	_, end := p.Occupied()
+	at := end + p.space.behind
+	if _, err := p.Call(unix.SYS_SHMAT, id, at, unix.SHM_RDONLY); err != nil {
+		return 0, err
+	}
+	p.space.behind += Addr(size+PageSize-1) &^ (PageSize - 1)
+	return at, nil
+}

@@ -1,19 +1,18 @@
 // blocked NAME: the snapshot finds the main thread inside one system call. A
 // sibling lets it go on; the call must give what it gives without a snapshot.
-#include "prog.h"
+#include "sysv.h"
 #include <linux/futex.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/select.h>
-#include <sys/sem.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
 
 static int p[2];        // a pipe
 static volatile int *w; // a word that processes share
-static int sem = -1;
+static int sem = -1, queue = -1;
 static pid_t self, sib;
 static volatile int caught;
 static void on_usr1(int sig UNUSED) { caught++; }
@@ -43,6 +42,23 @@ static int up_sem(void *unused UNUSED) {
 	wait_go();
 	struct sembuf up = {0, 1, 0};
 	MUST(semop(sem, &up, 1) == 0);
+	return 0;
+}
+static struct {
+	long type;
+	char text[4096];
+} message = {.type = 5};
+static int send_message(void *unused UNUSED) {
+	wait_go();
+	message.text[0] = 'x';
+	MUST(msgsnd(queue, &message, 1, 0) == 0);
+	return 0;
+}
+static int take_messages(void *unused UNUSED) {
+	wait_go();
+	while (msgrcv(queue, &message, sizeof message.text, 5, IPC_NOWAIT) >= 0)
+		;
+	MUST(errno == ENOMSG);
 	return 0;
 }
 static int drain(void *unused UNUSED) {
@@ -206,8 +222,7 @@ static void b_sigtimedwait(void) {
 	sigwait_for(&t);
 }
 static void sem_down(struct timespec *t) {
-	sem = semget(IPC_PRIVATE, 1, 0600);
-	MUST(sem >= 0);
+	sem = made("sem", semget(IPC_PRIVATE, 1, 0600));
 	struct sembuf down = {0, -1, 0};
 	go_on(up_sem);
 	int n = semtimedop(sem, &down, 1, t), e = errno;
@@ -219,6 +234,33 @@ static void b_semop(void) { sem_down(NULL); }
 static void b_semtimedop(void) {
 	struct timespec t = {100, 0};
 	sem_down(&t);
+}
+static void b_msgrcv(void) {
+	queue = made("msg", msgget(IPC_PRIVATE, 0600));
+	message.type = 4;
+	MUST(msgsnd(queue, &message, 7, 0) == 0);
+	message.type = 5;
+	go_on(send_message);
+	int n = msgrcv(queue, &message, sizeof message.text, 5, 0), e = errno;
+	int left = msgrcv(queue, &message, sizeof message.text, 4, IPC_NOWAIT);
+	msgctl(queue, IPC_RMID, NULL);
+	errno = e;
+	CHECK(n == 1 && left == 7, "msgrcv gave %d, and %d", n, left);
+}
+static void b_msgsnd(void) {
+	queue = made("msg", msgget(IPC_PRIVATE, 0600));
+	while (msgsnd(queue, &message, sizeof message.text, IPC_NOWAIT) == 0)
+		;
+	MUST(errno == EAGAIN);
+	go_on(take_messages);
+	message.type = 6;
+	int n = msgsnd(queue, &message, 3000, 0), e = errno;
+	must_exit(sib, 0);
+	sib = 0;
+	int left = msgrcv(queue, &message, sizeof message.text, 6, IPC_NOWAIT);
+	msgctl(queue, IPC_RMID, NULL);
+	errno = e;
+	CHECK(n == 0 && left == 3000, "msgsnd gave %d, and %d", n, left);
 }
 static void b_write_full(void) {
 	static char buf[65536];
@@ -317,7 +359,7 @@ static const struct {
 #define C(n) {#n, b_##n}
 	C(read), C(poll), C(poll_timed), C(ppoll), C(select), C(pselect_timed), C(epoll_wait), C(epoll_wait_timed),
 	C(epoll_pwait), C(epoll_pwait2), C(futex), C(futex_timed), C(futex_bitset), C(wait4), C(waitid), C(pause),
-	C(sigsuspend), C(sigwaitinfo), C(sigtimedwait), C(semop), C(semtimedop), C(write_full), C(eventfd), C(signalfd),
+	C(sigsuspend), C(sigwaitinfo), C(sigtimedwait), C(semop), C(semtimedop), C(msgrcv), C(msgsnd), C(write_full), C(eventfd), C(signalfd),
 	C(timerfd), C(setlkw), C(open_fifo), C(nanosleep), C(clock_abs), C(clock_rel),
 };
 

@@ -1,0 +1,51 @@
+package integration
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// removeSysV removes the System V objects that killed programs have left: each
+// notes what it makes (sysv.h).
+func (p *place) removeSysV() {
+	for line := range strings.Lines(slurp(p.logFile() + ".ipc")) {
+		var kind string
+		var id uintptr
+		if n, _ := fmt.Sscanf(line, "%s %d", &kind, &id); n != 2 {
+			p.t.Errorf("note of a System V object: %q", line)
+			continue
+		}
+		// Most are gone: their program has ended well.
+		switch kind {
+		case "shm":
+			unix.Syscall(unix.SYS_SHMCTL, id, unix.IPC_RMID, 0)
+		case "sem":
+			unix.Syscall(unix.SYS_SEMCTL, id, 0, unix.IPC_RMID)
+		case "msg":
+			unix.Syscall(unix.SYS_MSGCTL, id, unix.IPC_RMID, 0)
+		}
+	}
+}
+
+// TestSysVOutside checks that System V objects which processes outside the
+// tree use as well are refused by name.
+func TestSysVOutside(t *testing.T) {
+	forUsers(t, func(p *place) {
+		j := p.start(one("sysvoutside"))
+		before := j.settle()
+		child := descendants(j.root)[0]
+		r := p.supervise(nil, "checkpoint", strconv.Itoa(child), "--image", p.path("image"))
+		for _, says := range []string{"attached 1 time(s) outside the tree", "semaphore array", "message queue", fmt.Sprintf("process %d outside the tree uses it, too", j.root), "left running"} {
+			if r.code != 3 || !strings.Contains(r.err, says) {
+				t.Errorf("exit code %d, does not say %q: %s", r.code, says, r.err)
+			}
+		}
+		p.nothingIn("image")
+		j.undisturbed(before)
+		j.finish(1)
+	})
+}
