@@ -81,6 +81,7 @@ var programs = func() []program {
 		one("vmas"),
 		one("advice"),
 		one("modes"),
+		one("numa"),
 		one("seals"),
 		one("modes").named("modes_onfault").with("onfault"),
 		one("clocks").rootOnly(),

@@ -54,6 +54,7 @@ type VMA struct {
 	File   *FileID   `cbor:"11,keyasint,omitempty" json:"file,omitempty"`      // of a private file mapping
 	Write  bool      `cbor:"12,keyasint,omitempty" json:"may_write,omitempty"` // shared: may be written to
 	Huge   uint8     `cbor:"13,keyasint,omitempty" json:"huge,omitempty"`      // hugetlb: log2 of the page size
+	Policy *Policy   `cbor:"14,keyasint,omitempty" json:"policy,omitempty"`
 }
 
 // Len is the size in bytes.

@@ -49,19 +49,20 @@ func (o *Object) pageSize() uint64 {
 	return task.PageSize
 }
 
-// HugeError says that this host has too few huge pages.
-type HugeError struct {
-	What string
+// LackError says that this host has not enough of something, or none of it.
+type LackError struct {
+	Why  string
+	Hint string
 	Err  error
 }
 
-func (e *HugeError) Error() string { return fmt.Sprintf("%s of huge pages: %v", e.What, e.Err) }
-func (e *HugeError) Unwrap() error { return e.Err }
+func (e *LackError) Error() string { return fmt.Sprintf("%s: %v", e.Why, e.Err) }
+func (e *LackError) Unwrap() error { return e.Err }
 
-// hugeProblem recognises it: no memory, or no such size.
+// hugeProblem recognises a lack of huge pages: no memory, or no such size.
 func hugeProblem(what string, err error) error {
 	if errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EINVAL) {
-		return &HugeError{what, err}
+		return &LackError{Why: what + " of huge pages", Hint: "raise /proc/sys/vm/nr_hugepages", Err: err}
 	}
 	return err
 }

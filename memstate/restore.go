@@ -40,7 +40,7 @@ func (s *Space) Map(p *task.Process, objects *ObjectRestorer) error {
 		}
 		return err
 	}
-	return nil
+	return s.bind(p)
 }
 
 // Fill says which of the image's pages belong to the process.

@@ -163,8 +163,9 @@ func fileProblem(err error) error {
 	if err == nil || errors.As(err, &host) || errors.Is(err, memimg.ErrDamaged) {
 		return err
 	}
-	if huge := (*memstate.HugeError)(nil); errors.As(err, &huge) {
-		return &HostError{Why: "too few huge pages", Err: err, Hint: "raise /proc/sys/vm/nr_hugepages"}
+	var lack *memstate.LackError
+	if errors.As(err, &lack) {
+		return &HostError{Why: "this host lacks something", Err: err, Hint: lack.Hint}
 	}
 	var shrunk *fdstate.ShrunkError
 	var other *fdstate.TypeError

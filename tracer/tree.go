@@ -198,6 +198,9 @@ func (s *snapshot) capture() error {
 			if rec.Mem.MM, err = memstate.CaptureMM(p.held, p.facts.Stat, &s.objects); err != nil {
 				return err
 			}
+			if err := rec.Mem.CapturePolicies(p.held); err != nil {
+				return err
+			}
 		}
 		s.rec.Processes = append(s.rec.Processes, rec)
 	}
