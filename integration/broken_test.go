@@ -229,7 +229,7 @@ func TestMissingFiles(t *testing.T) {
 // captured. When one of them can be, its row moves to the programs.
 func TestRefused(t *testing.T) {
 	kinds := []string{"socketpair", "tcp", "udp", "netlink", "io_uring", "fanotify", "userfaultfd", "mqueue",
-		"pastparent", "ownfiles", "landlock", "seccomp",
+		"pastparent", "ownfiles", "landlock", "seccomp", "seccompkill", "strict",
 		"socketpair tcp netlink"}
 	for _, kind := range kinds {
 		t.Run(strings.ReplaceAll(kind, " ", "+"), func(t *testing.T) {

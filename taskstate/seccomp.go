@@ -15,8 +15,7 @@ import (
 
 // Seccomp is what keeps a thread from making system calls (man 2 seccomp).
 type Seccomp struct {
-	Strict  bool  `cbor:"1,keyasint,omitempty" json:"strict,omitempty"`
-	Filters []int `cbor:"2,keyasint,omitempty" json:"filters,omitempty"` // indexes into Process.Filters, oldest first
+	Filters []int `cbor:"1,keyasint,omitempty" json:"filters,omitempty"` // indexes into Process.Filters, oldest first
 }
 
 // Filter is a seccomp filter: an array of struct sock_filter.
@@ -25,11 +24,8 @@ type Filter struct {
 	Log     bool   `cbor:"2,keyasint,omitempty" json:"log,omitempty"` // SECCOMP_FILTER_FLAG_LOG
 }
 
-// Modes of seccomp, as a status file has them.
-const (
-	seccompStrict = 1
-	seccompFilter = 2
-)
+// seccompStrict is a mode of seccomp, as a status file has them.
+const seccompStrict = 1
 
 // Seccomped tells whether a thread has restrictions of its own: filters that we
 // are under as well come from around us both, and will be there at a restart.
@@ -42,25 +38,29 @@ func Seccomped(theirs, ours *procfs.Status) bool {
 // namespace and no seccomp of our own (Linux kernel/seccomp.c:seccomp_get_filter,
 // kernel/ptrace.c:check_ptrace_options, v6.18).
 func ReadSeccomp(t *task.Thread, st *procfs.Status) ([]Filter, error) {
+	if st.Seccomp == seccompStrict {
+		return nil, errStrict
+	}
 	if err := t.SuspendSeccomp(); err != nil {
 		return nil, err
 	}
-	if st.Seccomp != seccompFilter {
-		return nil, nil
+	read, err := t.ReadSeccomp(st.SeccompFilters)
+	if err != nil {
+		return nil, err
 	}
 	var filters []Filter
-	for i := range st.SeccompFilters {
-		program, log, err := t.SeccompFilter(i)
-		if err != nil {
-			return nil, err
-		}
-		if notifies(program) {
+	for _, f := range read {
+		if notifies(f.Program) {
 			return nil, errNotify
 		}
-		filters = append(filters, Filter{program, log})
+		filters = append(filters, Filter(f))
 	}
 	return filters, nil
 }
+
+// Strict mode ends a thread for any call but four, so for what is left of ours
+// if we die while one is made.
+var errStrict = errors.New("in strict mode no call can be made in it safely")
 
 var errNotify = errors.New("a filter asks another process (SECCOMP_RET_USER_NOTIF)")
 
@@ -84,7 +84,7 @@ func captureSeccomp(c *threadCapture) error {
 	if err != nil {
 		return err
 	}
-	c.rec.Seccomp = &Seccomp{Strict: c.status.Seccomp == seccompStrict}
+	c.rec.Seccomp = &Seccomp{}
 	for _, f := range filters {
 		same := func(o Filter) bool { return o.Log == f.Log && bytes.Equal(o.Program, f.Program) }
 		i := slices.IndexFunc(c.proc.Filters, same)
@@ -107,9 +107,6 @@ func restoreSeccomp(r *threadRestore) error {
 	}
 	if err := r.held.SuspendSeccomp(); err != nil {
 		return err
-	}
-	if s.Strict {
-		r.batch.Add(unix.SYS_PRCTL, unix.PR_SET_SECCOMP, seccompStrict, 0, 0, 0)
 	}
 	for _, i := range s.Filters {
 		if i < 0 || i >= len(r.proc.Filters) {

@@ -2,6 +2,7 @@ package tracer
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 
@@ -53,6 +54,17 @@ func refuseSeccomp(p *process) string {
 		}
 	}
 	return ""
+}
+
+// refuseSandbox refuses a process in which calls cannot be made safely, which
+// only the attempt tells.
+func (s *snapshot) refuseSandbox(p *process, err error) bool {
+	var filtered *task.FilteredError
+	if !errors.Is(err, taskstate.ErrConfined) && !errors.As(err, &filtered) {
+		return false
+	}
+	s.refuse(p, "sandbox", err.Error(), "start the program without its sandbox")
+	return true
 }
 
 // refuse32Bit knows a 32-bit task by its code segment (Linux

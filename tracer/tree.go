@@ -175,9 +175,12 @@ func (s *snapshot) surveyFiles() error {
 // process itself can.
 func (s *snapshot) capture() error {
 	for _, p := range s.procs {
-		if err := s.infect(p); err != nil {
+		if err := s.infect(p); err != nil && !s.refuseSandbox(p, err) {
 			return err
 		}
+	}
+	if err := s.refused.Err(); err != nil {
+		return err
 	}
 	if err := s.captureIPC(); err != nil {
 		return err
@@ -186,8 +189,7 @@ func (s *snapshot) capture() error {
 		var err error
 		rec := treestate.Process{Mem: p.space}
 		rec.Process, err = taskstate.Capture(p.held, p.facts)
-		if errors.Is(err, taskstate.ErrConfined) {
-			s.refuse(p, "sandbox", taskstate.ErrConfined.Error(), "start the program without its sandbox")
+		if s.refuseSandbox(p, err) {
 			continue
 		}
 		if err != nil {

@@ -126,7 +126,7 @@ func (t *Tree) check() error {
 	return nil
 }
 
-// Seccomped tells whether a process has seccomp filters, or strict seccomp.
+// Seccomped tells whether a process has seccomp filters.
 func (t *Tree) Seccomped() bool {
 	for i := range t.Processes {
 		for j := range t.Processes[i].Threads {

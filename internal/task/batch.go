@@ -144,6 +144,13 @@ func encode(calls []*Call, last Call, at Addr) []byte {
 	return append(table, payload...)
 }
 
+func appendRows(b []byte, calls []Call) []byte {
+	for _, c := range calls {
+		b = appendRow(b, c.Nr, c.args)
+	}
+	return b
+}
+
 func appendRow(b []byte, nr uintptr, args [6]uint64) []byte {
 	b = binary.LittleEndian.AppendUint64(b, uint64(nr))
 	for _, a := range args {

@@ -51,6 +51,9 @@ func (t *Thread) runTable(calls []*Call) error {
 	if len(table) > tableRoom {
 		return fmt.Errorf("%s in task %d: %d bytes of arguments do not fit", callName(calls[0].Nr), t.TID, len(table))
 	}
+	if err := t.checkFilters(s.code, table[:(len(calls)+1)*rowSize], s.frame()); err != nil {
+		return err
+	}
 	frame := appendFrame(nil, t.Regs, t.Mask)
 	if err := Write(t.Proc.PID, s.frame(), append(frame, make([]byte, frameRoom-len(frame))...)); err != nil {
 		return err

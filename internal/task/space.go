@@ -40,6 +40,11 @@ func (s *space) data() Addr  { return s.code + codeSize }
 func (s *space) frame() Addr { return s.data() + signalRoom }
 func (s *space) table() Addr { return s.frame() + PageSize }
 
+// unmap is the call that takes the mapping away.
+func (s *space) unmap() Call {
+	return Call{Nr: unix.SYS_MUNMAP, args: [6]uint64{uint64(s.code), parasiteSpan + uint64(s.behind)}}
+}
+
 // bootstrap layout, in the unused end of the vDSO: code, frame, rows.
 const (
 	slackFrame = 256
@@ -101,6 +106,10 @@ func (p *Process) Infect(vmas []procfs.VMA, others ...[]procfs.VMA) error {
 		{Nr: unix.SYS_MMAP, args: [6]uint64{uint64(s.code), codeSize, unix.PROT_READ | unix.PROT_EXEC, mapFlags, ^uint64(0), 0}},
 		{Nr: unix.SYS_MMAP, args: [6]uint64{uint64(s.data()), dataSize, unix.PROT_READ | unix.PROT_WRITE, mapFlags, ^uint64(0), 0}},
 	}
+	if err := p.Leader().checkFilters(s.slack, appendRows(nil, append(rows, s.unmap())), s.slack+slackFrame); err != nil {
+		p.space = nil
+		return err
+	}
 	if err := p.Leader().bootstrap(rows); err != nil {
 		return errors.Join(err, p.eraseSlack())
 	}
@@ -161,8 +170,9 @@ func (t *Thread) bootstrap(rows []Call) error {
 	block := make([]byte, slackRows, slackSize)
 	copy(block, parasiteCode)
 	copy(block[slackFrame:], appendFrame(nil, t.Regs, t.Mask))
-	for _, c := range append(rows, t.stopRow()) {
-		block = appendRow(block, c.Nr, c.args)
+	block = appendRows(block, append(rows, t.stopRow()))
+	if err := t.checkFilters(s.slack, block[slackRows:], s.slack+slackFrame); err != nil {
+		return err
 	}
 	if err := t.Proc.poke(block, s.slack); err != nil {
 		return err
@@ -207,8 +217,7 @@ func (p *Process) Cure() error {
 	if p.space == nil || p.space.cured {
 		return nil
 	}
-	unmap := Call{Nr: unix.SYS_MUNMAP, args: [6]uint64{uint64(p.space.code), parasiteSpan + uint64(p.space.behind)}}
-	if err := p.Threads[0].bootstrap([]Call{unmap}); err != nil {
+	if err := p.Threads[0].bootstrap([]Call{p.space.unmap()}); err != nil {
 		return err
 	}
 	p.space.cured = true

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"syscall"
 
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
 	"supervise/internal/procfs"
@@ -40,6 +41,7 @@ type Thread struct {
 	Rseq    Rseq
 	Pending []Siginfo // signals sent to this thread alone, oldest first
 
+	filters  []*bpf.VM // of seccomp, in force when we die
 	stopped  bool
 	group    syscall.Signal   // the job-control signal that stopped it, or 0
 	missed   []syscall.Signal // signals that arrived while it was held, to be sent again

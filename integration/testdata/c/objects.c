@@ -77,6 +77,28 @@ static int o_seccomp(void) { // a filter that allows everything
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &p);
 }
+static int o_seccompkill(void) { // a filter that ends the program for a call that a snapshot makes
+	struct sock_filter f[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getitimer, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog p = {4, f};
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &p);
+}
+static int o_strict(void) { // a child in strict mode, until its parent ends
+	int p[2];
+	MUST(pipe(p) == 0);
+	if (fork() == 0) {
+		char c;
+		close(p[1]);
+		prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT);
+		syscall(SYS_exit, (int)read(p[0], &c, 1));
+	}
+	return close(p[0]);
+}
 static int o_ownfiles(void) { // a thread with a descriptor table of its own
 	void *gate = (void *)new_gate();
 	thread(leaves, gate);
@@ -95,7 +117,7 @@ static const struct {
 } kinds[] = {
 #define O(n) {#n, o_##n}
 	O(socketpair), O(tcp), O(udp), O(netlink), O(io_uring), O(fanotify), O(userfaultfd), O(sysvshm), O(pidfd), O(mqueue),
-	O(pastparent), O(ownfiles), O(landlock), O(seccomp),
+	O(pastparent), O(ownfiles), O(landlock), O(seccomp), O(seccompkill), O(strict),
 	O(traced), O(none),
 };
 
