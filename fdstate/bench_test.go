@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"supervise/internal/procfs"
 	"supervise/internal/refuse"
 	"supervise/internal/task"
 )
@@ -50,6 +51,9 @@ func benchmark(b *testing.B, name string) {
 			defer tree.Thaw()
 			var procs []Proc
 			for _, p := range tree.Procs {
+				if err := p.Infect(must(procfs.ReadMaps(int(p.PID)))); err != nil {
+					return err
+				}
 				procs = append(procs, Proc{Held: p, Comm: "subject", Infect: func() error { return nil }})
 			}
 			for b.Loop() {

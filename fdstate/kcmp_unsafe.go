@@ -23,10 +23,10 @@ func kcmpFile(pid1 task.PID, fd1 int, pid2 task.PID, fd2 int) (int, error) {
 }
 
 // kcmpTarget tells whether descriptor fd of a process is what its epoll
-// instance epfd watches as the nth target that was added under number fd
+// instance epfd watches as the nth target that was added under number added
 // (Linux fs/eventpoll.c:get_epoll_tfile_raw_ptr, v6.12).
-func kcmpTarget(pid task.PID, fd, epfd, nth int) (bool, error) {
-	slot := [3]uint32{uint32(epfd), uint32(fd), uint32(nth)} // struct kcmp_epoll_slot
+func kcmpTarget(pid task.PID, fd, epfd, added, nth int) (bool, error) {
+	slot := [3]uint32{uint32(epfd), uint32(added), uint32(nth)} // struct kcmp_epoll_slot
 	order, err := kcmp(int(pid), int(pid), kcmpEpollTFD, uintptr(fd), uintptr(unsafe.Pointer(&slot)))
 	return order == 0, err
 }

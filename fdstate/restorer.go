@@ -59,6 +59,13 @@ func NewRestorer(s State, kinds []Kind, object func(id uint32) int) (*Restorer, 
 			r.taken[fd.Num] = true
 		}
 	}
+	for _, rec := range records {
+		if rec, ok := rec.(*Epoll); ok {
+			for _, in := range rec.Interests {
+				r.taken[in.FD] = true // for a moment, where the file has another number now
+			}
+		}
+	}
 	r.findUsers()
 	r.findLinks()
 	r.findLocks()

@@ -33,10 +33,26 @@ int main(int argc, char **argv) {
 	add(ep, alias, EPOLLIN | EPOLLPRI, 8); // one pipe, two descriptors
 	add(outer, ep, EPOLLIN, 9);
 	close(gone[0]); // leaves the set with it
+	// Files that are in the set by numbers which are closed, or are other files now.
+	int moved[2], reused[2];
+	MUST(!pipe(moved) && !pipe(reused));
+	add(ep, moved[0], EPOLLIN, 10), add(ep, reused[0], EPOLLIN, 11);
+	int moved_alias = dup(moved[0]), reused_alias = dup(reused[0]), other = eventfd(0, EFD_CLOEXEC);
+	MUST(moved_alias > 0 && reused_alias > 0 && close(moved[0]) == 0 && dup3(other, reused[0], O_CLOEXEC) == reused[0]);
+	// One-shots that have fired hear nothing, not even a hangup.
+	int mute[2], event = eventfd(0, 0);
+	MUST(!pipe(mute));
+	add(ep, mute[1], EPOLLOUT | EPOLLONESHOT, 12), add(ep, event, EPOLLOUT | EPOLLONESHOT | EPOLLET, 13);
+	MUST(ready_is(ep, 12, EPOLLOUT) || 1);
+	add(ep, other, EPOLLIN | EPOLLEXCLUSIVE, 14);
 	MUST(write(shot[1], "x", 1) == 1 && ready_is(ep, 3, EPOLLIN) && !ready_is(ep, 3, EPOLLIN)); // disarmed
 	ready_wait();
 	MUST(ready_is(ep, 5, EPOLLOUT));
 	MUST(!ready_is(ep, 3, EPOLLIN) && !ready_is(ep, 0x1111222233334444, EPOLLIN) && !ready_is(ep, 4, EPOLLHUP));
+	MUST(close(mute[0]) == 0 && !ready_is(ep, 12, EPOLLERR) && !ready_is(ep, 12, EPOLLOUT | EPOLLERR) && !ready_is(ep, 13, EPOLLOUT));
+	MUST(!ready_is(ep, 10, EPOLLIN) && write(moved[1], "x", 1) == 1 && ready_is(ep, 10, EPOLLIN));
+	MUST(!ready_is(ep, 11, EPOLLIN) && write(reused[1], "x", 1) == 1 && ready_is(ep, 11, EPOLLIN));
+	MUST(fcntl(reused[0], F_GETFD) == FD_CLOEXEC && write(other, &(uint64_t){1}, 8) == 8 && ready_is(ep, 14, EPOLLIN));
 	MUST(write(lt[1], "x", 1) == 1);
 	MUST(ready_is(ep, 0x1111222233334444, EPOLLIN) && ready_is(ep, 0x1111222233334444, EPOLLIN)); // level
 	MUST(write(et[1], "x", 1) == 1);
