@@ -64,6 +64,8 @@ var programs = func() []program {
 		one("onstack"),
 		one("sigqueue"),
 		one("robust"),
+		one("pi"),
+		one("cputimers").rootOnly(),
 		one("rseq").rootOnly(),
 		one("join"),
 		one("timeouts").endsItself(),

@@ -5,6 +5,8 @@ import (
 	"errors"
 
 	"golang.org/x/sys/unix"
+
+	"supervise/internal/task"
 )
 
 // Limit is one resource limit; its index in Process.Limits is the resource's
@@ -14,14 +16,14 @@ type Limit struct {
 	Hard uint64 `cbor:"2,keyasint" json:"hard"`
 }
 
-// resources is the number of resource limits (RLIM_NLIMITS).
-const resources = 16
+// Resources is the number of resource limits (RLIM_NLIMITS).
+const Resources = 16
 
 // captureLimits asks inside: from outside it takes CAP_SYS_RESOURCE for
 // another user's process.
 func captureLimits(c *capture) error {
-	c.rec.Limits = make([]Limit, resources)
-	for i := range resources {
+	c.rec.Limits = make([]Limit, Resources)
+	for i := range Resources {
 		buf := make([]byte, 16)
 		c.batch.Add(unix.SYS_PRLIMIT64, 0, i, 0, buf)
 		c.later = append(c.later, func() {
@@ -31,27 +33,42 @@ func captureLimits(c *capture) error {
 	return nil
 }
 
-// restoreLimits sets the limits from outside. A hard limit that is above ours
-// and that we may not raise stays as it is here.
+// restoreLimits sets the limits from outside. That of pending signals comes when
+// they are queued again: the program may have lowered it since.
 func restoreLimits(r *restore) error {
 	for i, l := range r.rec.Limits {
 		want := unix.Rlimit{Cur: l.Soft, Max: l.Hard}
-		var have unix.Rlimit
-		if err := unix.Prlimit(int(r.held.PID), i, nil, &have); err != nil {
-			return err
+		if i == unix.RLIMIT_SIGPENDING {
+			want = unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
 		}
-		if have == want {
-			continue
-		}
-		err := unix.Prlimit(int(r.held.PID), i, &want, nil)
-		if errors.Is(err, unix.EPERM) {
-			want.Max = min(want.Max, have.Max)
-			want.Cur = min(want.Cur, want.Max)
-			err = unix.Prlimit(int(r.held.PID), i, &want, nil)
-		}
-		if err != nil {
+		if err := setLimit(r.held.PID, i, want); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// restoreSignalLimit is for the end.
+func (rec *Process) restoreSignalLimit(held *task.Process) error {
+	l := rec.Limits[unix.RLIMIT_SIGPENDING]
+	return setLimit(held.PID, unix.RLIMIT_SIGPENDING, unix.Rlimit{Cur: l.Soft, Max: l.Hard})
+}
+
+// setLimit sets a limit. A hard limit that is above ours and that we may not
+// raise stays as it is here.
+func setLimit(pid task.PID, resource int, want unix.Rlimit) error {
+	var have unix.Rlimit
+	if err := unix.Prlimit(int(pid), resource, nil, &have); err != nil {
+		return err
+	}
+	if have == want {
+		return nil
+	}
+	err := unix.Prlimit(int(pid), resource, &want, nil)
+	if errors.Is(err, unix.EPERM) {
+		want.Max = min(want.Max, have.Max)
+		want.Cur = min(want.Cur, want.Max)
+		err = unix.Prlimit(int(pid), resource, &want, nil)
+	}
+	return err
 }

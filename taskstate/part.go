@@ -1,6 +1,7 @@
 package taskstate
 
 import (
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -206,7 +207,7 @@ func (rec *Process) Restore(held *task.Process, base *Base) error {
 			return fmt.Errorf("restore thread %d of pid %d: %w", living[i].ID, rec.ID, err)
 		}
 	}
-	return rec.restoreDumpable(held)
+	return errors.Join(rec.restoreSignalLimit(held), rec.restoreDumpable(held))
 }
 
 func (rec *Process) restoreThread(held *task.Thread, th *Thread, base *Base) error {

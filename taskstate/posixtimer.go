@@ -65,7 +65,7 @@ func (c *capture) threadID(tid int) task.ID {
 
 func restorePosixTimers(r *restore) error {
 	for _, t := range r.rec.Timers {
-		if err := t.create(r.held); err != nil {
+		if err := t.create(t.creator(r)); err != nil {
 			return fmt.Errorf("timer %d: %w", t.ID, err)
 		}
 		spec := t.Spec
@@ -79,9 +79,40 @@ func restorePosixTimers(r *restore) error {
 	return nil
 }
 
+// ownThreadClock is what the kernel makes of CLOCK_THREAD_CPUTIME_ID (Linux
+// kernel/time/posix-cpu-timers.c:THREAD_CLOCK, v6.18).
+const ownThreadClock = -2
+
+// creator is the thread that makes the timer. CLOCK_THREAD_CPUTIME_ID is the
+// clock of the thread that does.
+func (t *PosixTimer) creator(r *restore) *task.Thread {
+	for _, th := range r.held.Threads {
+		if t.Clock == ownThreadClock && t.Notify == sigevThreadID && th.ID == t.Target {
+			return th
+		}
+	}
+	return r.held.Leader()
+}
+
+// TimerProblem says why a process's timers could not be made again, or
+// nothing. Whose time a timer on CLOCK_THREAD_CPUTIME_ID measures is not to be
+// seen; but it is always the thread that it signals, if it signals one.
+func TimerProblem(held *task.Process) string {
+	timers, err := procfs.ReadTimers(int(held.PID))
+	if err != nil {
+		return err.Error()
+	}
+	for _, t := range timers {
+		if len(held.Threads) > 1 && t.ClockID == ownThreadClock && !t.NotifyTID {
+			return fmt.Sprintf("timer %d measures the time of one of %d threads, and nothing tells which", t.ID, len(held.Threads))
+		}
+	}
+	return ""
+}
+
 // create makes the timer with its old id. Kernels before 6.15 hand out ids in
 // ascending order: timers are made and deleted until the id comes up.
-func (t PosixTimer) create(held *task.Process) error {
+func (t PosixTimer) create(held *task.Thread) error {
 	id := binary.LittleEndian.AppendUint32(nil, uint32(t.ID))
 	var b task.Batch
 	on := b.Add(unix.SYS_PRCTL, prTimerCreateRestoreIDs, 1, 0, 0, 0).Optional()

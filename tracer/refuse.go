@@ -23,6 +23,7 @@ var refusals = []struct {
 	{"32-bit program", refuse32Bit, ""},
 	{"namespaces", refuseNamespaces, "run supervise inside the container"},
 	{"AMX tiles", refuseTiles, "take the snapshot when no matrix multiplication is going on"},
+	{"POSIX timers", func(p *process) string { return taskstate.TimerProblem(p.held) }, "use SIGEV_THREAD_ID, or a clock of pthread_getcpuclockid"},
 	{"shadow stack", refuseShadowStack, "set GLIBC_TUNABLES=glibc.cpu.hwcaps=-SHSTK"},
 	{"working or root directory", refuseFS, "let the program change to a directory that has its name"},
 }

@@ -108,6 +108,8 @@ func (t *Tree) check() error {
 		switch {
 		case len(p.Threads) == 0 || p.Threads[0].ID != p.ID:
 			return fmt.Errorf("%w: process %d has no leader", ErrMalformed, p.ID)
+		case len(p.Limits) != taskstate.Resources:
+			return fmt.Errorf("%w: process %d has %d limits", ErrMalformed, p.ID, len(p.Limits))
 		case p.Parent != 0 && !seen[p.Parent]:
 			return fmt.Errorf("%w: process %d comes before its parent %d", ErrMalformed, p.ID, p.Parent)
 		case p.Shares.Memory != 0 && len(p.Mem.VMAs) != 0 || p.Shares.Files != 0 && len(t.Files.Tables[i]) != 0:

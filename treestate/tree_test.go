@@ -17,7 +17,7 @@ func sample() *Tree {
 		return Process{
 			Process: taskstate.Process{
 				ID: id, Parent: parent, Group: 7, Session: 7, ExitSignal: 17, Command: []string{"a", "b"}, FS: taskstate.FS{Cwd: "/"},
-				Limits:  []taskstate.Limit{{Soft: 1, Hard: 2}},
+				Limits:  make([]taskstate.Limit, taskstate.Resources),
 				Actions: []taskstate.Action{{Signal: 2, Handler: 0x1000, Mask: 4}},
 				Timers:  []taskstate.PosixTimer{{ID: 3, Signal: 14, Spec: make([]byte, 32)}},
 				Threads: []taskstate.Thread{

@@ -169,6 +169,11 @@ func (t *Thread) signalWhileRunning(got, want syscall.Signal) (done bool, err er
 	if got == want && info.Code() == siTkill {
 		return true, nil
 	}
+	if got == want && info.lost() {
+		if last, err := t.atLastRow(); last || err != nil {
+			return last, err
+		}
+	}
 	switch got {
 	case syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGILL, syscall.SIGTRAP, syscall.SIGFPE, syscall.SIGSYS:
 		if info.Code() > 0 {
@@ -177,4 +182,13 @@ func (t *Thread) signalWhileRunning(got, want syscall.Signal) (done bool, err er
 	}
 	t.missed = append(t.missed, got)
 	return false, nil
+}
+
+// atLastRow tells whether the parasite is making its last call.
+func (t *Thread) atLastRow() (bool, error) {
+	var regs Regs
+	if err := ptraceGetRegs(t.TID, &regs); err != nil {
+		return false, goneErr("get registers of", t.TID, err)
+	}
+	return regs.R12 == 1 && regs.Orig_rax == unix.SYS_TGKILL, nil
 }

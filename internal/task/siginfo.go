@@ -19,6 +19,11 @@ func (s *Siginfo) Code() int32 { return int32(binary.LittleEndian.Uint32(s[8:]))
 // sender is si_pid: who sent it or, for waitid(2), whom it is about.
 func (s *Siginfo) sender() int32 { return int32(binary.LittleEndian.Uint32(s[16:])) }
 
+// lost tells whether the kernel had no room for what it knew of the signal: the
+// program has more signals pending than its limit (Linux
+// kernel/signal.c:collect_signal, v6.18).
+func (s *Siginfo) lost() bool { return s.Code() == 0 && s.sender() == 0 }
+
 // siTkill is the si_code of tgkill(2).
 const siTkill = -6
 
