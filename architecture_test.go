@@ -39,6 +39,7 @@ var mayImport = map[string][]string{
 
 	"internal/usage":    {},
 	"internal/procfs":   {},
+	"internal/nouring":  {},
 	"internal/refuse":   {},
 	"internal/task":     {"internal/procfs"},
 	"internal/features": {"internal/procfs", "internal/task"},

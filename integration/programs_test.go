@@ -32,7 +32,11 @@ func one(name string) program { return program{name: name, argv: c(name), lead: 
 func (p program) rootOnly() program   { p.how = rootOnly; return p }
 func (p program) inSession() program  { p.lead = false; return p }
 func (p program) supervised() program { p.run = true; return p }
-func (p program) alone() program      { p.solo = true; return p }
+func (p program) under(flags ...string) program {
+	p.run, p.supervise = true, flags
+	return p
+}
+func (p program) alone() program { p.solo = true; return p }
 func (p program) endsItself() program { // by a time-out: may be gone before it is looked at
 	p.how = nothing
 	return p.without("it may be gone meanwhile", "generations")
@@ -120,6 +124,7 @@ var programs = func() []program {
 		one("sysvshm"),
 		one("sysvsem"),
 		one("sysvmsg"),
+		one("nouring").under("--no-io-uring"),
 		{name: "goruntime", argv: c("goruntime"), how: rootOnly},
 		{name: "python", argv: script("/usr/bin/python3", "py/threads.py"), how: rootOnly},
 		{name: "pyterminal", argv: script("/usr/bin/python3", "py/terminal.py")},

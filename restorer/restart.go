@@ -129,12 +129,13 @@ func attempt(o Options, private bool) (*Tree, error) {
 		return nil, err
 	}
 	return &Tree{
-		Root:    r.procs[0].PID,
-		Record:  r.tree,
-		Stopped: r.tree.Processes[0].Stopped != 0,
-		Phases:  r.timeline.Phases,
-		status:  r.status,
-		term:    r.term,
+		Root:      r.procs[0].PID,
+		Record:    r.tree,
+		NoIoUring: r.tree.NoIoUring(),
+		Stopped:   r.tree.Processes[0].Stopped != 0,
+		Phases:    r.timeline.Phases,
+		status:    r.status,
+		term:      r.term,
 	}, nil
 }
 

@@ -15,10 +15,11 @@ import (
 
 // Tree is a restarted tree. All its processes run.
 type Tree struct {
-	Root    task.PID        // host pid of the tree's root
-	Record  *treestate.Tree // what was restored
-	Stopped bool            // the root came back stopped by job control
-	Phases  []memimg.Phase  // the time line of the restart
+	Root      task.PID        // host pid of the tree's root
+	Record    *treestate.Tree // what was restored
+	NoIoUring bool            // every thread has the filter of run --no-io-uring
+	Stopped   bool            // the root came back stopped by job control
+	Phases    []memimg.Phase  // the time line of the restart
 
 	status *os.File
 	term   *terminal

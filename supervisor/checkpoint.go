@@ -73,14 +73,15 @@ func checkpoint(o CheckpointOptions) (image string, result *tracer.Result, err e
 		}
 	}
 	result, err = tracer.Checkpoint(tracer.Options{
-		Roots:    target.Roots,
-		Image:    image,
-		Name:     target.Name,
-		Program:  o.Program,
-		Stop:     o.Stop,
-		Policy:   rules,
-		Hook:     o.Hook,
-		Progress: o.Progress,
+		Roots:     target.Roots,
+		Image:     image,
+		Name:      target.Name,
+		Program:   o.Program,
+		Stop:      o.Stop,
+		Policy:    rules,
+		NoIoUring: target.NoIoUring,
+		Hook:      o.Hook,
+		Progress:  o.Progress,
 	})
 	if err != nil && o.Image == "" {
 		_ = os.Remove(image) // the tracer has removed what it has written

@@ -21,6 +21,8 @@ type Target struct {
 
 	Policy string // file that the job was started with, or ""
 
+	NoIoUring bool // every process of it has the filter of run --no-io-uring
+
 	job    *Job                    // that it is, or nil
 	parent int                     // of the root, where that is the init of a restart's namespace; else 0
 	again  func() (*Target, error) // looks it up anew
@@ -124,7 +126,7 @@ func jobTarget(j *Job, dir string) (*Target, error) {
 	if !j.Root.alive() {
 		return nil, &goneError{fmt.Sprintf("job %s: its root, pid %d, has ended", j.Name, j.Root.PID)}
 	}
-	t := &Target{Name: j.Name, Dir: dir, Roots: []task.PID{task.PID(j.Root.PID)}, Policy: j.Policy, job: j}
+	t := &Target{Name: j.Name, Dir: dir, Roots: []task.PID{task.PID(j.Root.PID)}, Policy: j.Policy, NoIoUring: j.NoIoUring, job: j}
 	for _, adopter := range []Process{j.Parent, j.Supervisor} {
 		if !adopter.alive() {
 			continue

@@ -33,6 +33,8 @@ type Job struct {
 	Image      string   `json:"image,omitempty"`  // what it was restarted from
 	Policy     string   `json:"policy,omitempty"` // file that snapshots of it go by
 
+	NoIoUring bool `json:"no_io_uring,omitempty"` // the root had the filter of run --no-io-uring from its begin
+
 	Restart []memimg.Phase `json:"restart_phases,omitempty"` // time line of the restart
 
 	Attached bool          `json:"attached,omitempty"`     // the supervisor has not started the tree

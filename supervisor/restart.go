@@ -92,7 +92,7 @@ func (r *Restarted) record(o RestartOptions) error {
 	if err != nil {
 		return err
 	}
-	j := Job{Command: r.Manifest.Summary.Command, Image: image, Policy: o.PolicyFile, Restart: r.Phases,
+	j := Job{Command: r.Manifest.Summary.Command, Image: image, Policy: o.PolicyFile, Restart: r.Phases, NoIoUring: r.tree.NoIoUring,
 		Interval: o.Schedule.Interval, Keep: o.Schedule.Keep}
 	if j.Root, err = processOf(r.Root); err != nil {
 		return nil // it has ended already

@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"supervise/internal/nouring"
 )
 
 // RunOptions say what to start.
@@ -17,7 +20,8 @@ type RunOptions struct {
 	Dir     string // of jobs
 	Policy  string // file that snapshots of it go by, or ""
 
-	Schedule Schedule
+	NoIoUring bool // the program shall believe that there is no io_uring
+	Schedule  Schedule
 }
 
 // Run starts a command as a job, stands for it until it ends, and gives its
@@ -34,7 +38,7 @@ func Run(o RunOptions) (syscall.WaitStatus, error) {
 		return 0, err
 	}
 	cwd, _ := os.Getwd() // only told to people; it may have been removed
-	job, err := register(o.Dir, o.Name, o.Command[0], Job{Supervisor: self, Command: o.Command, Cwd: cwd, Policy: o.Policy,
+	job, err := register(o.Dir, o.Name, o.Command[0], Job{Supervisor: self, Command: o.Command, Cwd: cwd, Policy: o.Policy, NoIoUring: o.NoIoUring,
 		Interval: o.Schedule.Interval, Keep: o.Schedule.Keep})
 	if err != nil {
 		return 0, fmt.Errorf("record the job: %w", err)
@@ -42,7 +46,7 @@ func Run(o RunOptions) (syscall.WaitStatus, error) {
 	if err := becomeSubreaper(); err != nil {
 		return 0, errors.Join(err, job.remove())
 	}
-	s, err := startProgram(&in, o.Command)
+	s, err := startProgram(&in, o.Command, o.NoIoUring)
 	if err != nil {
 		return 0, errors.Join(err, job.remove())
 	}
@@ -74,7 +78,7 @@ func (r *registered) setRoot(pid int) {
 
 // startProgram starts the command and begins to stand for it. Signals that
 // come before it can be stood for are kept and passed on then.
-func startProgram(in *inherited, command []string) (*standIn, error) {
+func startProgram(in *inherited, command []string, noIoUring bool) (*standIn, error) {
 	early := make(chan os.Signal, lastSignal)
 	for _, sig := range catchable() {
 		if sig != unix.SIGURG && sig != unix.SIGCHLD {
@@ -82,10 +86,18 @@ func startProgram(in *inherited, command []string) (*standIn, error) {
 		}
 	}
 	var pid int
-	err := in.start(func() (err error) {
-		pid, err = launch(command, in.environ)
-		return err
-	})
+	start := func() error {
+		return in.start(func() (err error) {
+			pid, err = launch(command, in.environ)
+			return err
+		})
+	}
+	var err error
+	if noIoUring {
+		err = confined(start)
+	} else {
+		err = start()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -95,6 +107,23 @@ func startProgram(in *inherited, command []string) (*standIn, error) {
 	}
 	go s.forwardEarly(early)
 	return s, nil
+}
+
+// confined runs fn on a thread that has the filter against io_uring, which its
+// children inherit. The thread is of no more use, but stays: the program may have
+// asked for a signal when it ends (man 2 prctl, PR_SET_PDEATHSIG).
+func confined(fn func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		err := nouring.Confine()
+		if err == nil {
+			err = fn()
+		}
+		done <- err
+		select {}
+	}()
+	return <-done
 }
 
 // forwardEarly passes on what came before the relay was there. The runtime may

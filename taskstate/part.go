@@ -81,6 +81,8 @@ type Facts struct {
 	Status  procfs.Status
 	Threads []procfs.Status // of a held process, in its order; the first is Status
 	Ours    *procfs.Status  // of this supervisor
+
+	NoIoUring bool // it descends from a process with the filter of run --no-io-uring
 }
 
 // ReadFacts reads a process's stat and status files.
@@ -139,7 +141,7 @@ func Capture(held *task.Process, facts Facts) (Process, error) {
 		return rec, err
 	}
 	for i, t := range held.Threads {
-		th, err := captureThread(&threadCapture{held: t, status: facts.Threads[i], ours: facts.Ours, proc: &rec})
+		th, err := captureThread(&threadCapture{held: t, status: facts.Threads[i], facts: &facts, proc: &rec})
 		if err != nil {
 			return rec, fmt.Errorf("capture thread %d of pid %d: %w", t.TID, held.PID, err)
 		}
@@ -152,7 +154,7 @@ func Capture(held *task.Process, facts Facts) (Process, error) {
 type threadCapture struct {
 	held   *task.Thread
 	status procfs.Status
-	ours   *procfs.Status
+	facts  *Facts
 	batch  task.Batch
 	later  []func()
 	proc   *Process

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"supervise/internal/nouring"
 	"supervise/internal/procfs"
 	"supervise/internal/task"
 )
@@ -29,19 +30,23 @@ const seccompStrict = 1
 
 // Seccomped tells whether a thread has restrictions of its own: filters that we
 // are under as well come from around us both, and will be there at a restart.
-func Seccomped(theirs, ours *procfs.Status) bool {
-	return theirs.Seccomp != 0 && (theirs.Seccomp != ours.Seccomp || theirs.SeccompFilters != ours.SeccompFilters)
+func (f *Facts) Seccomped(theirs *procfs.Status) bool {
+	other := theirs.Seccomp != f.Ours.Seccomp || theirs.SeccompFilters != f.Ours.SeccompFilters
+	return theirs.Seccomp != 0 && (other || f.NoIoUring)
 }
 
 // ReadSeccomp reads a thread's filters and suspends them, until it is let go,
 // for the calls that are made in it. Both need CAP_SYS_ADMIN in the first user
 // namespace and no seccomp of our own (Linux kernel/seccomp.c:seccomp_get_filter,
 // kernel/ptrace.c:check_ptrace_options, v6.18).
-func ReadSeccomp(t *task.Thread, st *procfs.Status) ([]Filter, error) {
+func (f *Facts) ReadSeccomp(t *task.Thread, st *procfs.Status) ([]Filter, error) {
 	if st.Seccomp == seccompStrict {
 		return nil, errStrict
 	}
 	if err := t.SuspendSeccomp(); err != nil {
+		if f.NoIoUring {
+			return f.knownFilter(st)
+		}
 		return nil, err
 	}
 	read, err := t.ReadSeccomp(st.SeccompFilters)
@@ -56,6 +61,34 @@ func ReadSeccomp(t *task.Thread, st *procfs.Status) ([]Filter, error) {
 		filters = append(filters, Filter(f))
 	}
 	return filters, nil
+}
+
+// knownFilter gives the filters of a thread that descends from one with the
+// filter of run --no-io-uring, where they cannot be read. Filters are inherited
+// and never go away, so that who has one has that one. It need not be suspended:
+// nothing that a snapshot calls does it concern.
+func (f *Facts) knownFilter(st *procfs.Status) ([]Filter, error) {
+	if more := st.SeccompFilters - f.Ours.SeccompFilters; more != 1 {
+		return nil, fmt.Errorf("not only the filter of run --no-io-uring, but %d", more)
+	}
+	return []Filter{{Program: nouring.Program()}}, nil
+}
+
+// noIoUring tells whether f is the filter of run --no-io-uring.
+func (f *Filter) noIoUring() bool { return !f.Log && bytes.Equal(f.Program, nouring.Program()) }
+
+// NoIoUring tells whether a thread has the filter of run --no-io-uring, and
+// whether it has nothing else: then it can be captured and brought back without
+// privilege.
+func (p *Process) NoIoUring(t *Thread) (has, only bool) {
+	s := t.Seccomp
+	if s == nil {
+		return false, false
+	}
+	for _, i := range s.Filters {
+		has = has || i >= 0 && i < len(p.Filters) && p.Filters[i].noIoUring()
+	}
+	return has, has && len(s.Filters) == 1
 }
 
 // Strict mode ends a thread for any call but four, so for what is left of ours
@@ -77,10 +110,10 @@ func notifies(program []byte) bool {
 
 // captureSeccomp: what several threads have is kept once.
 func captureSeccomp(c *threadCapture) error {
-	if !Seccomped(&c.status, c.ours) {
+	if !c.facts.Seccomped(&c.status) {
 		return nil
 	}
-	filters, err := ReadSeccomp(c.held, &c.status)
+	filters, err := c.facts.ReadSeccomp(c.held, &c.status)
 	if err != nil {
 		return err
 	}
@@ -105,8 +138,10 @@ func restoreSeccomp(r *threadRestore) error {
 	if s == nil {
 		return nil
 	}
-	if err := r.held.SuspendSeccomp(); err != nil {
-		return err
+	if _, only := r.proc.NoIoUring(r.rec); !only {
+		if err := r.held.SuspendSeccomp(); err != nil {
+			return err
+		}
 	}
 	for _, i := range s.Filters {
 		if i < 0 || i >= len(r.proc.Filters) {

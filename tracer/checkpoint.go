@@ -17,15 +17,16 @@ import (
 
 // Options say what to take a snapshot of, and where to.
 type Options struct {
-	Roots    []task.PID              // Roots[0] is the tree's root; more are orphans that belong to it
-	Image    string                  // directory to make; new or empty
-	Name     string                  // of the job, for the manifest
-	Program  string                  // our own version, for the manifest
-	Stop     bool                    // end the tree once the snapshot is committed
-	Patience time.Duration           // how long to try to freeze; 0 means 10 s
-	Policy   *policy.Policy          // may be nil
-	Hook     plugins.Hook            // may be nil
-	Progress func(done, total int64) // bytes of memory looked at; may be nil
+	Roots     []task.PID              // Roots[0] is the tree's root; more are orphans that belong to it
+	Image     string                  // directory to make; new or empty
+	Name      string                  // of the job, for the manifest
+	Program   string                  // our own version, for the manifest
+	Stop      bool                    // end the tree once the snapshot is committed
+	Patience  time.Duration           // how long to try to freeze; 0 means 10 s
+	Policy    *policy.Policy          // may be nil
+	NoIoUring bool                    // the roots descend from a process that had only the filter of run --no-io-uring
+	Hook      plugins.Hook            // may be nil
+	Progress  func(done, total int64) // bytes of memory looked at; may be nil
 }
 
 // defaultPatience is how long a freeze may take unless told otherwise.

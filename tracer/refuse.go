@@ -19,7 +19,7 @@ var refusals = []struct {
 	check func(*process) string
 	hint  string
 }{
-	{"seccomp filter", refuseSeccomp, "take the snapshot as root, or start the program without its sandbox"},
+	{"seccomp filter", refuseSeccomp, "take the snapshot as root, or start the program without its sandbox; if that is run --no-io-uring, name the job and its --dir"},
 	{"32-bit program", refuse32Bit, ""},
 	{"namespaces", refuseNamespaces, "run supervise inside the container"},
 	{"AMX tiles", refuseTiles, "take the snapshot when no matrix multiplication is going on"},
@@ -47,10 +47,10 @@ func (s *snapshot) refuseProcesses() {
 func refuseSeccomp(p *process) string {
 	for i, t := range p.held.Threads {
 		st := &p.facts.Threads[i]
-		if !taskstate.Seccomped(st, p.facts.Ours) {
+		if !p.facts.Seccomped(st) {
 			continue
 		}
-		if _, err := taskstate.ReadSeccomp(t, st); err != nil {
+		if _, err := p.facts.ReadSeccomp(t, st); err != nil {
 			return fmt.Sprintf("%d filter(s) in mode %d: %v", st.SeccompFilters, st.Seccomp, err)
 		}
 	}

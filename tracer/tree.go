@@ -79,6 +79,7 @@ func (s *snapshot) look() error {
 		if p.facts, err = taskstate.ReadAllFacts(held, &ours); err != nil {
 			return err
 		}
+		p.facts.NoIoUring = s.opts.NoIoUring
 		if p.vmas, err = procfs.ReadSmaps(int(held.PID)); err != nil {
 			return fmt.Errorf("read mappings of pid %d: %w", held.PID, err)
 		}

@@ -128,16 +128,34 @@ func (t *Tree) check() error {
 	return nil
 }
 
-// Seccomped tells whether a process has seccomp filters.
+// Seccomped tells whether a thread has seccomp filters other than that of run
+// --no-io-uring.
 func (t *Tree) Seccomped() bool {
+	return !t.eachThread(func(p *taskstate.Process, th *taskstate.Thread) bool {
+		_, only := p.NoIoUring(th)
+		return th.Seccomp == nil || only
+	})
+}
+
+// NoIoUring tells whether every thread has the filter of run --no-io-uring.
+func (t *Tree) NoIoUring() bool {
+	return t.eachThread(func(p *taskstate.Process, th *taskstate.Thread) bool {
+		has, _ := p.NoIoUring(th)
+		return has
+	})
+}
+
+// eachThread tells whether all threads are so.
+func (t *Tree) eachThread(so func(*taskstate.Process, *taskstate.Thread) bool) bool {
 	for i := range t.Processes {
-		for j := range t.Processes[i].Threads {
-			if t.Processes[i].Threads[j].Seccomp != nil {
-				return true
+		p := &t.Processes[i].Process
+		for j := range p.Threads {
+			if !so(p, &p.Threads[j]) {
+				return false
 			}
 		}
 	}
-	return false
+	return true
 }
 
 // IDs are all the process and thread ids that the tree must get back.

@@ -5,9 +5,10 @@ import (
 )
 
 type runCmd struct {
-	Name   string `help:"Name of the job. Default: the command's, with a number if that is taken." placeholder:"N"`
-	Dir    string `help:"Directory of jobs. Default: $$SUPERVISE_DIR, else this user's state directory." placeholder:"D"`
-	Policy string `help:"Snapshots of the job go by the rules in this file." placeholder:"FILE" type:"path"`
+	Name      string `help:"Name of the job. Default: the command's, with a number if that is taken." placeholder:"N"`
+	Dir       string `help:"Directory of jobs. Default: $$SUPERVISE_DIR, else this user's state directory." placeholder:"D"`
+	Policy    string `help:"Snapshots of the job go by the rules in this file." placeholder:"FILE" type:"path"`
+	NoIoUring bool   `name:"no-io-uring" help:"Make the program believe that this kernel has no io_uring, which cannot be captured. Unless root starts it, setuid programs get no privilege under it."`
 	scheduleFlags
 	Command []string `arg:"" passthrough:"partial" name:"cmd" help:"Command and its arguments, after --."`
 }
@@ -37,7 +38,8 @@ func (c *runCmd) Run() error {
 	if err != nil {
 		return &ownError{err}
 	}
-	status, err := supervisor.Run(supervisor.RunOptions{Command: command, Name: c.Name, Dir: dir, Policy: c.Policy, Schedule: c.schedule()})
+	status, err := supervisor.Run(supervisor.RunOptions{Command: command, Name: c.Name, Dir: dir, Policy: c.Policy,
+		NoIoUring: c.NoIoUring, Schedule: c.schedule()})
 	if err != nil {
 		return &ownError{err}
 	}
