@@ -12,6 +12,9 @@ var refusedPrograms = []struct {
 	says    string
 }{
 	{one("amx").rootOnly(), "AMX tiles"},
+	{one("objects").named("aio").with("aio"), "which requests are on their way"},
+	{one("objects").named("secretmem").with("secretmem"), "memfd_secret"},
+	{one("objects").named("uffd").with("uffd"), "registered with userfaultfd"},
 	{one("unread").named("unread_never").with("never"), "of events wait to be read from it"},
 }
 

@@ -74,7 +74,7 @@ func classify(p Process, v *procfs.VMA, objects *Objects) (rec VMA, why string) 
 	rec = VMA{
 		Start: task.Addr(v.Start), End: task.Addr(v.End), Prot: prot(v),
 		Shared: v.Shared, Offset: v.Offset, Flags: flags(v), Write: v.Shared && v.Flags.Has("mw"),
-		Huge: hugePage(v),
+		Huge: hugePage(v), Key: uint8(v.ProtectionKey),
 	}
 	switch {
 	case v.Anonymous(), anonymousHuge(v) && !v.Shared:
@@ -107,14 +107,12 @@ func unsupported(v *procfs.VMA) string {
 	switch {
 	case len(v.UnknownFlags) > 0:
 		return "flags this version does not know: " + strings.Join(v.UnknownFlags, " ")
-	case v.ProtectionKey != 0:
-		return fmt.Sprintf("protection key %d", v.ProtectionKey)
 	case isSegment(v) && v.Flags.Has("ht"):
 		return "System V shared memory of huge pages"
 	case v.Path == "/secretmem":
 		return "memfd_secret: the kernel hides its memory from everyone but its owner"
 	case v.Path == "/[aio]":
-		return "a ring of asynchronous I/O (io_setup)"
+		return "a ring of asynchronous I/O (io_setup): the kernel does not tell which requests are on their way"
 	case v.Ino != 0 && !filepath.IsAbs(v.Path):
 		return "memory of " + v.Path
 	}
@@ -142,6 +140,19 @@ func flags(v *procfs.VMA) []string {
 		}
 	}
 	return list
+}
+
+// Capture asks a held and infected process what only itself can tell of its
+// address space.
+func (s *Space) Capture(p *task.Process, stat procfs.Stat, objects *Objects) error {
+	var err error
+	if s.MM, err = captureMM(p, stat, objects); err != nil {
+		return err
+	}
+	if err := s.capturePolicies(p); err != nil {
+		return err
+	}
+	return s.captureKeys(p)
 }
 
 // Private finds the pages that belong to this address space alone: private

@@ -21,6 +21,7 @@ type Space struct {
 	Guards []Range `cbor:"3,keyasint,omitempty" json:"guards,omitempty"` // MADV_GUARD_INSTALL
 	VDSO   Range   `cbor:"4,keyasint" json:"vdso"`                       // [vvar] to the end of [vdso]
 	MM     MM      `cbor:"5,keyasint" json:"mm"`
+	Keys   uint16  `cbor:"6,keyasint,omitempty" json:"keys,omitempty"` // protection keys that are allocated, a bit each
 }
 
 // Range is a range of addresses.
@@ -55,6 +56,7 @@ type VMA struct {
 	Write  bool      `cbor:"12,keyasint,omitempty" json:"may_write,omitempty"` // shared: may be written to
 	Huge   uint8     `cbor:"13,keyasint,omitempty" json:"huge,omitempty"`      // hugetlb: log2 of the page size
 	Policy *Policy   `cbor:"14,keyasint,omitempty" json:"policy,omitempty"`
+	Key    uint8     `cbor:"15,keyasint,omitempty" json:"key,omitempty"` // protection key
 }
 
 // Len is the size in bytes.

@@ -32,8 +32,8 @@ type MM struct {
 	Merge      bool      `cbor:"17,keyasint,omitempty" json:"merge,omitempty"` // PR_SET_MEMORY_MERGE
 }
 
-// CaptureMM reads the notes on the address space of a held and infected process.
-func CaptureMM(p *task.Process, stat procfs.Stat, objects *Objects) (MM, error) {
+// captureMM reads the notes on the address space of a held and infected process.
+func captureMM(p *task.Process, stat procfs.Stat, objects *Objects) (MM, error) {
 	m := MM{
 		StartCode: task.Addr(stat.StartCode), EndCode: task.Addr(stat.EndCode),
 		StartData: task.Addr(stat.StartData), EndData: task.Addr(stat.EndData),

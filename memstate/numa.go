@@ -22,11 +22,11 @@ const (
 	modeSize = 4
 )
 
-// CapturePolicies asks the process for the policies of its mappings. A mapping
+// capturePolicies asks the process for the policies of its mappings. A mapping
 // without one follows its thread's, and says so (Linux
 // mm/mempolicy.c:do_get_mempolicy, v6.18), where /proc/PID/numa_maps shows the
 // thread's.
-func (s *Space) CapturePolicies(p *task.Process) error {
+func (s *Space) capturePolicies(p *task.Process) error {
 	var b task.Batch
 	modes := make([][]byte, len(s.VMAs))
 	calls := make([]*task.Call, len(s.VMAs))

@@ -12,6 +12,9 @@ import (
 // Map makes every mapping of the space but the vDSO in a bare process, empty as yet.
 // Files are opened by path, once each.
 func (s *Space) Map(p *task.Process, objects *ObjectRestorer) error {
+	if err := s.takeKeys(p); err != nil {
+		return err
+	}
 	files, err := s.openFiles(p, objects)
 	if err != nil {
 		return err
@@ -58,6 +61,9 @@ func (s *Space) Finish(p *task.Process, objects *ObjectRestorer) error {
 		return fmt.Errorf("guard memory: %w", err)
 	}
 	if err := s.protect(p); err != nil {
+		return err
+	}
+	if err := s.giveKeys(p); err != nil {
 		return err
 	}
 	if err := s.lock(p); err != nil {

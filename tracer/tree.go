@@ -198,10 +198,7 @@ func (s *snapshot) capture() error {
 		}
 		rec.Shares = p.shares
 		if p.shares.Memory == 0 {
-			if rec.Mem.MM, err = memstate.CaptureMM(p.held, p.facts.Stat, &s.objects); err != nil {
-				return err
-			}
-			if err := rec.Mem.CapturePolicies(p.held); err != nil {
+			if err := rec.Mem.Capture(p.held, p.facts.Stat, &s.objects); err != nil {
 				return err
 			}
 		}

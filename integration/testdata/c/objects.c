@@ -4,9 +4,11 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <linux/io_uring.h>
+#include <linux/userfaultfd.h>
 #include <mqueue.h>
 #include <netinet/in.h>
 #include <sys/fanotify.h>
+#include <sys/ioctl.h>
 #include <sys/ptrace.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
@@ -30,6 +32,24 @@ static int o_sysvshm(void) {
 	void *at = shmat(id, NULL, 0);
 	shmctl(id, IPC_RMID, NULL);
 	return at == (void *)-1 ? -1 : 0;
+}
+static int o_aio(void) {
+	static unsigned long context;
+	return syscall(SYS_io_setup, 8, &context);
+}
+static int o_secretmem(void) {
+	int fd = syscall(447 /* memfd_secret */, 0);
+	if (fd < 0 || ftruncate(fd, PAGE))
+		return -1;
+	char *m = mmap(NULL, PAGE, RW, MAP_SHARED, fd, 0);
+	close(fd);
+	return m == MAP_FAILED ? -1 : (*m = 1, 0);
+}
+static int o_uffd(void) {
+	struct uffdio_api api = {.api = UFFD_API};
+	int fd = syscall(SYS_userfaultfd, 1 /* UFFD_USER_MODE_ONLY */);
+	struct uffdio_register reg = {.range = {(unsigned long)map(PAGE, RW, ANON), PAGE}, .mode = UFFDIO_REGISTER_MODE_MISSING};
+	return fd < 0 || ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &reg) ? -1 : fd;
 }
 static int o_pidfd(void) { return syscall(SYS_pidfd_open, getpid(), 0); }
 static int o_mqueue(void) {
@@ -118,6 +138,7 @@ static const struct {
 #define O(n) {#n, o_##n}
 	O(socketpair), O(tcp), O(udp), O(netlink), O(io_uring), O(fanotify), O(userfaultfd), O(sysvshm), O(pidfd), O(mqueue),
 	O(pastparent), O(ownfiles), O(landlock), O(seccomp), O(seccompkill), O(strict),
+	O(aio), O(secretmem), O(uffd),
 	O(traced), O(none),
 };
 
