@@ -27,7 +27,7 @@ type Env interface {
 //   - Every process is held and infected, and the caller is on the tracer's
 //     OS thread.
 func Capture(procs []Proc, kinds []Kind, env Env, rules *Rules, refused *refuse.List) (State, error) {
-	s, err := newSurvey(procs, env)
+	s, err := newSurvey(procs, kinds, env)
 	if err != nil {
 		return State{}, err
 	}
@@ -35,12 +35,13 @@ func Capture(procs []Proc, kinds []Kind, env Env, rules *Rules, refused *refuse.
 	state := State{Files: make([]File, len(s.Descs)), Tables: s.makeTables()}
 	ru := rules.judge(policy.Checkpoint, &state, s.subjects(kinds))
 	for i, d := range s.Descs {
+		ru.stays[i] = ru.stays[i] || d.InFlight()
 		state.Files[i], err = d.capture(kinds, s, ru.files[i])
 		var no *Refusal
 		switch {
 		case errors.As(err, &no) && ru.leaveOut(i):
 		case errors.As(err, &no):
-			refused.Add(refuse.Object{PID: int(d.PID), Comm: d.Comm, What: d.What(), Why: no.Why, Hint: no.Hint, Passing: no.Passing})
+			refused.Add(refuse.Object{PID: int(d.reporter().PID), Comm: d.Comm, What: d.What(), Why: no.Why, Hint: no.Hint, Passing: no.Passing})
 		case err != nil:
 			return State{}, s.explain(d.Proc, fmt.Errorf("capture %s of pid %d: %w", d.What(), d.PID, err))
 		}
@@ -82,6 +83,9 @@ func (d *Desc) capture(kinds []Kind, s *Survey, rule *policy.Rule) (File, error)
 		return f, err
 	}
 	if f.Owner, err = d.captureOwner(s); err != nil {
+		return f, err
+	}
+	if err := d.checkFlight(kind, rec, &f); err != nil {
 		return f, err
 	}
 	f.Data, err = encodeRecord(rec)

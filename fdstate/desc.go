@@ -27,11 +27,12 @@ type Desc struct {
 	// Domain is the address family of a socket.
 	Domain int
 
-	survey *Survey
-	index  int       // in Survey.Descs, and so in State.Files
-	pipe   *pipe     // of a pipe or fifo
-	tty    *terminal // of a terminal
-	locks  []Lock
+	survey  *Survey
+	carrier *Desc     // of a description that is only in flight: what has the message
+	index   int       // in Survey.Descs, and so in State.Files
+	pipe    *pipe     // of a pipe or fifo
+	tty     *terminal // of a terminal
+	locks   []Lock
 
 	breaking bool     // its lease is to be given up
 	outside  *Outside // not nil: it leads out of the tree and can be reconnected
@@ -50,7 +51,12 @@ func (d *Desc) Flags() int { return d.Info.Flags &^ unix.O_CLOEXEC }
 func (d *Desc) Access() int { return d.Info.Flags & unix.O_ACCMODE }
 
 // What names the description in messages.
-func (d *Desc) What() string { return fmt.Sprintf("fd %d (%s)", d.FD, d.Link) }
+func (d *Desc) What() string {
+	if d.carrier != nil {
+		return fmt.Sprintf("%s, in flight over %s", d.Link, d.carrier.What())
+	}
+	return fmt.Sprintf("fd %d (%s)", d.FD, d.Link)
+}
 
 // Copy gives our own descriptor of the description, to be closed by the
 // caller. It shares position and flags with the tree's: look, do not touch.

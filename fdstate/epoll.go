@@ -139,8 +139,8 @@ func (s *Survey) isTarget(d *Desc, u User, t procfs.EpollTarget, nth, proc, num 
 	return same, s.explain(u.Proc, err)
 }
 
-// check is for records out of an image.
-func (rec *Epoll) check(s *State) error {
+// Check is for records out of an image.
+func (rec *Epoll) Check(s *State) error {
 	for _, in := range rec.Interests {
 		if in.Proc < 0 || in.Proc >= len(s.Tables) {
 			return fmt.Errorf("no process %d", in.Proc)

@@ -16,8 +16,8 @@ func captureHungUp(d *Desc, _ *Survey) (Record, error) {
 	return &HungUp{Index: int(unix.Minor(d.Stat.Rdev))}, nil
 }
 
-// check is for records out of an image.
-func (rec *HungUp) check(s *State) error { return (&Pty{Index: rec.Index}).check(s) }
+// Check is for records out of an image.
+func (rec *HungUp) Check(s *State) error { return (&Pty{Index: rec.Index}).Check(s) }
 
 // Restore hangs up a new pty, with the old number if it is free.
 func (rec *HungUp) Restore(o *Opener, f *File, at Slot) error {
@@ -36,5 +36,5 @@ func (rec *HungUp) Restore(o *Opener, f *File, at Slot) error {
 	return nil
 }
 
-// keepsFlags: they are given at once, since opening this way never waits.
-func (*HungUp) keepsFlags() {}
+// KeepsFlags: they are given at once, since opening this way never waits.
+func (*HungUp) KeepsFlags() {}

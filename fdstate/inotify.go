@@ -74,8 +74,8 @@ func (*Inotify) Restore(o *Opener, _ *File, at Slot) error {
 	return nil
 }
 
-// check is for records out of an image.
-func (rec *Inotify) check(*State) error {
+// Check is for records out of an image.
+func (rec *Inotify) Check(*State) error {
 	last := 0
 	for _, w := range rec.Watches {
 		if w.WD <= last {

@@ -12,6 +12,10 @@ type Kind struct {
 	// matches counts.
 	Match func(d *Desc) bool
 
+	// Explore, if there is one, looks at a socket before all descriptions are
+	// known, and adopts those that are in flight over it.
+	Explore func(d *Desc, s *Survey) error
+
 	// Capture makes the record. An error that is refuse.ErrUnsupported
 	// refuses this one description (see Refuse).
 	Capture func(d *Desc, s *Survey) (Record, error)
@@ -26,6 +30,7 @@ type Kind struct {
 	// Late kinds name processes, so they are opened by Link.
 	Late bool
 
+	Only string // when a kind is captured, if not always
 	Why  string // of a refused kind
 	Hint string
 }

@@ -33,6 +33,9 @@ func (r *Restorer) findLinks() {
 		if rec, ok := r.records[file].(linker); ok {
 			procs = rec.procs(first)
 		}
+		if first == noProcess {
+			procs = nil // a file in flight has nothing to link
+		}
 		for _, i := range procs {
 			r.links[i] = append(r.links[i], file)
 		}

@@ -156,6 +156,16 @@ func (o *Opener) Run() error {
 	return nil
 }
 
+// Reserve gives out a number for what is open until the tree is built.
+func (o *Opener) Reserve() int { return o.r.Reserve() }
+
+// Place is the number at which a file in flight is open in the builder, or -1.
+// It holds when Last's functions are called.
+func (o *Opener) Place(file int) int { return o.r.places[file] }
+
+// Last has fn called when all shared descriptions are open.
+func (o *Opener) Last(fn func(o *Opener) error) { o.r.last = append(o.r.last, fn) }
+
 // Copy gives our own descriptor of one of the process's. It is closed by the
 // caller.
 func (o *Opener) Copy(num int) (int, error) {

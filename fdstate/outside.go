@@ -73,8 +73,8 @@ func (rec *Outside) pick(num int) int {
 	return rec.Std[0]
 }
 
-// check is for records out of an image.
-func (rec *Outside) check(*State) error {
+// Check is for records out of an image.
+func (rec *Outside) Check(*State) error {
 	for _, num := range append(slices.Clone(rec.Std), max(rec.Like, 0)) {
 		if num < 0 || num > 2 {
 			return fmt.Errorf("%d is not the number of stdin, stdout or stderr", num)
@@ -157,5 +157,5 @@ func (rec *Outside) setNonblock(o *Opener) error {
 	return nil
 }
 
-// keepsFlags: restart's own keep theirs.
-func (*Outside) keepsFlags() {}
+// KeepsFlags: restart's own keep theirs.
+func (*Outside) KeepsFlags() {}

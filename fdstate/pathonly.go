@@ -29,5 +29,5 @@ func (rec *PathOnly) Restore(o *Opener, f *File, at Slot) error {
 	return nil
 }
 
-// keepsFlags: F_SETFL gives EBADF (man 2 open, O_PATH).
-func (*PathOnly) keepsFlags() {}
+// KeepsFlags: F_SETFL gives EBADF (man 2 open, O_PATH).
+func (*PathOnly) KeepsFlags() {}

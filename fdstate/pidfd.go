@@ -59,5 +59,5 @@ func (rec *Pidfd) Restore(o *Opener, f *File, at Slot) error {
 	return nil
 }
 
-// keepsFlags: O_NONBLOCK is set at once, and there are no others.
-func (*Pidfd) keepsFlags() {}
+// KeepsFlags: O_NONBLOCK is set at once, and there are no others.
+func (*Pidfd) KeepsFlags() {}

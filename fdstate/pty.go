@@ -133,9 +133,9 @@ func (rec *Pty) Restore(o *Opener, f *File, at Slot) error {
 	return nil
 }
 
-// check is for records out of an image. The kernel has no more than 2^20 ptys
+// Check is for records out of an image. The kernel has no more than 2^20 ptys
 // (Linux include/linux/tty.h:NR_UNIX98_PTY_MAX).
-func (rec *Pty) check(*State) error {
+func (rec *Pty) Check(*State) error {
 	if rec.Index < 0 || rec.Index >= 1<<20 {
 		return fmt.Errorf("no pty has number %d", rec.Index)
 	}
@@ -163,7 +163,7 @@ func (o *Opener) openPty(index int) (ptyPair, error) {
 	if pair.slave >= 0 && m.Terminal.Termios != nil {
 		o.Then(func() error { return m.fill(o, pair) })
 	}
-	o.r.last = append(o.r.last, func(o *Opener) { m.close(o, pair) })
+	o.r.last = append(o.r.last, func(o *Opener) error { m.close(o, pair); return nil })
 	return pair, nil
 }
 

@@ -80,8 +80,8 @@ func (rec *Redirected) seek(o *Opener, pos int64, num int) error {
 	return nil
 }
 
-// check is for records out of an image.
-func (rec *Redirected) check(s *State) error {
+// Check is for records out of an image.
+func (rec *Redirected) Check(s *State) error {
 	if rec.From < 0 || rec.From >= len(s.Files) || s.Files[rec.From].Tag == tagRedirected || !path.IsAbs(rec.Path) {
 		return fmt.Errorf("not a redirected file: %+v", *rec)
 	}

@@ -25,6 +25,7 @@ type Restorer struct {
 	places []int   // by file: the reserved number of a shared one, or -1
 	first  []int   // by file: the first process that has it
 	many   []bool  // by file: more than one process has it
+	flies  []bool  // by file: it is in flight
 	links  [][]int // by process: the files that Link is about
 	locked [][]int // by process: the files that it locks
 	std    [3]int  // the reserved numbers of restart's own stdin, stdout and stderr
@@ -32,7 +33,7 @@ type Restorer struct {
 
 	pipes map[uint64]pipeEnds
 	ptys  map[int]ptyPair
-	last  []func(o *Opener) // queued at the end of OpenShared
+	last  []func(o *Opener) error // called at the end of OpenShared
 }
 
 // firstReserved leaves low numbers for what calls return before it is moved.
@@ -75,7 +76,14 @@ func NewRestorer(s State, kinds []Kind, object func(id uint32) int) (*Restorer, 
 // findUsers tells private descriptions from shared ones.
 func (r *Restorer) findUsers() {
 	n := len(r.state.Files)
-	r.first, r.places, r.many = make([]int, n), make([]int, n), make([]bool, n)
+	r.first, r.places, r.many, r.flies = make([]int, n), make([]int, n), make([]bool, n), make([]bool, n)
+	for _, rec := range r.records {
+		if c, ok := rec.(carrier); ok {
+			for _, file := range c.Carries() {
+				r.flies[file] = true
+			}
+		}
+	}
 	for file := range n {
 		r.first[file], r.places[file] = -1, -1
 	}
@@ -115,8 +123,11 @@ func (r *Restorer) kindAt(file int) *Kind { return r.kinds[r.state.Files[file].T
 
 // shared tells whether a file is opened in the builder.
 func (r *Restorer) shared(file int) bool {
-	if r.records[file] == nil {
+	switch {
+	case r.records[file] == nil:
 		return false
+	case r.flies[file]:
+		return true
 	}
 	if owned, ok := r.records[file].(interface{ own() bool }); ok && owned.own() {
 		return r.many[file]
@@ -147,7 +158,9 @@ func (r *Restorer) OpenShared(builder *task.Process) error {
 		}
 	}
 	for _, fn := range r.last {
-		fn(o)
+		if err := fn(o); err != nil {
+			return err
+		}
 	}
 	return o.Run()
 }
@@ -237,7 +250,7 @@ func (r *Restorer) queue(o *Opener, file int, at Slot) error {
 }
 
 // keepsFlags is a record whose description gets no F_SETFL.
-type keepsFlags interface{ keepsFlags() }
+type keepsFlags interface{ KeepsFlags() }
 
 // OpenOwn opens process i's private descriptions and puts all of its
 // descriptors at their numbers. In p nothing is open yet but what it has

@@ -64,7 +64,7 @@ type Record interface {
 
 // checker is a record with values that could send the restore side astray.
 type checker interface {
-	check(s *State) error
+	Check(s *State) error
 }
 
 // RecordError says that a record of an image is not as this program writes it.
@@ -140,7 +140,7 @@ func (s *State) Records(kinds []Kind) ([]Record, error) {
 			return nil, &RecordError{File: i, Tag: f.Tag, Err: err}
 		}
 		if rec, ok := records[i].(checker); ok {
-			if err := rec.check(s); err != nil {
+			if err := rec.Check(s); err != nil {
 				return nil, &RecordError{File: i, Tag: f.Tag, Err: err}
 			}
 		}

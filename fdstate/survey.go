@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -48,6 +49,7 @@ type Survey struct {
 	ttys   map[ttyName]*terminal
 
 	watched *watched // nil until somebody asks
+	byInode map[inode][]*Desc
 }
 
 // entry is one descriptor while descriptions are still being found.
@@ -62,7 +64,7 @@ type entry struct {
 type inode struct{ dev, ino uint64 }
 
 // newSurvey finds all descriptors and the descriptions behind them.
-func newSurvey(procs []Proc, env Env) (*Survey, error) {
+func newSurvey(procs []Proc, kinds []Kind, env Env) (*Survey, error) {
 	s := &Survey{Procs: procs, Env: env, byPID: map[task.PID]int{}, tables: make([][]entry, len(procs)),
 		pipes: map[inode]*pipe{}, ttys: map[ttyName]*terminal{}}
 	for i, p := range procs {
@@ -79,10 +81,25 @@ func newSurvey(procs []Proc, env Env) (*Survey, error) {
 	if err := s.group(); err != nil {
 		return nil, err
 	}
-	return s, s.describeAll()
+	if err := s.describeAll(kinds); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
 }
 
-func (s *Survey) pid(proc int) task.PID { return s.Procs[proc].Held.PID }
+func (s *Survey) pid(proc int) task.PID {
+	if proc == noProcess {
+		return task.PID(os.Getpid())
+	}
+	return s.Procs[proc].Held.PID
+}
+
+// Inside gives a process that calls can be made in.
+func (s *Survey) Inside(proc int) (*task.Process, error) {
+	p := &s.Procs[proc]
+	return p.Held, p.Infect()
+}
 
 // at gives the description behind a process's descriptor, or nil.
 func (s *Survey) at(proc, num int) *Desc {
@@ -147,8 +164,11 @@ func (s *Survey) group() error {
 		}
 	}
 	slices.SortFunc(s.Descs, func(a, b *Desc) int { return a.Users[0].compare(b.Users[0]) })
+	s.byInode = map[inode][]*Desc{}
 	for i, d := range s.Descs {
 		d.index = i
+		key := s.entry(d.Users[0].Proc, d.Users[0].Num).ino
+		s.byInode[key] = append(s.byInode[key], d)
 	}
 	return nil
 }
@@ -185,16 +205,16 @@ func (s *Survey) groupInode(same []*entry) error {
 }
 
 // describeAll looks at every description through its first user, and then at
-// what can only be told from all of them.
-func (s *Survey) describeAll() error {
-	for _, table := range s.tables {
-		for i := range table {
-			e := &table[i]
-			if first := e.desc.Users[0]; first.Proc == e.proc && first.Num == e.num {
-				if err := s.describe(e); err != nil {
-					return s.explain(e.proc, fmt.Errorf("fd %d of pid %d: %w", e.num, s.pid(e.proc), err))
-				}
-			}
+// what can only be told from all of them. Exploring one may add others.
+func (s *Survey) describeAll(kinds []Kind) error {
+	for i := 0; i < len(s.Descs); i++ {
+		d := s.Descs[i]
+		if !d.InFlight() {
+			first := d.Users[0]
+			d.Proc, d.FD, d.Info = first.Proc, first.Num, s.entry(first.Proc, first.Num).info
+		}
+		if err := s.describe(d, kinds); err != nil {
+			return s.explain(d.Proc, fmt.Errorf("fd %d of pid %d: %w", d.FD, s.pid(d.Proc), err))
 		}
 	}
 	for _, look := range []func() error{s.surveyLocks, s.surveyPipes, s.surveyTerminals} {
@@ -205,9 +225,9 @@ func (s *Survey) describeAll() error {
 	return nil
 }
 
-func (s *Survey) describe(e *entry) error {
-	d := e.desc
-	d.PID, d.Comm, d.FD, d.Proc, d.Info = s.pid(e.proc), s.Procs[e.proc].Comm, e.num, e.proc, e.info
+func (s *Survey) describe(d *Desc, kinds []Kind) error {
+	d.PID = s.pid(d.Proc)
+	d.Comm = s.Procs[d.reporter().Proc].Comm
 	var err error
 	if d.Link, err = procfs.FDLink(int(d.PID), d.FD); err != nil {
 		return err
@@ -215,11 +235,18 @@ func (s *Survey) describe(e *entry) error {
 	if err := unix.Stat(fdPath(d.PID, d.FD), &d.Stat); err != nil {
 		return fmt.Errorf("stat: %w", err)
 	}
-	if d.mode() == unix.S_IFSOCK && d.Info.Flags&unix.O_PATH == 0 {
-		return d.look(func(fd int) error {
-			d.Domain, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
-			return err
-		})
+	if d.mode() != unix.S_IFSOCK || d.Info.Flags&unix.O_PATH != 0 {
+		return nil
+	}
+	err = d.look(func(fd int) error {
+		d.Domain, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if kind := kindOf(kinds, d); kind != nil && kind.Explore != nil {
+		return kind.Explore(d, s)
 	}
 	return nil
 }
@@ -227,8 +254,11 @@ func (s *Survey) describe(e *entry) error {
 // copyFD takes a copy of a process's descriptor. The pidfd of the last
 // process is kept, as descriptions are looked at process by process.
 func (s *Survey) copyFD(proc, num int) (int, error) {
+	if proc == noProcess {
+		return unix.FcntlInt(uintptr(num), unix.F_DUPFD_CLOEXEC, 0)
+	}
 	if s.pidfd.fd == 0 || s.pidfd.proc != proc {
-		s.close()
+		s.closePidfd()
 		fd, err := s.Procs[proc].Held.Pidfd()
 		if err != nil {
 			return -1, fmt.Errorf("pidfd_open %d: %w", s.pid(proc), err)
@@ -243,6 +273,11 @@ func (s *Survey) copyFD(proc, num int) (int, error) {
 }
 
 func (s *Survey) close() {
+	s.closeFlight()
+	s.closePidfd()
+}
+
+func (s *Survey) closePidfd() {
 	if s.pidfd.fd != 0 {
 		unix.Close(s.pidfd.fd)
 		s.pidfd.fd = 0
@@ -252,7 +287,7 @@ func (s *Survey) close() {
 // explain turns any error about a process that has died into ErrGone: what
 // /proc and the rest answer then depends on how far its exit has come.
 func (s *Survey) explain(proc int, err error) error {
-	if err == nil || errors.Is(err, task.ErrGone) {
+	if err == nil || proc == noProcess || errors.Is(err, task.ErrGone) {
 		return err
 	}
 	if gone := s.alive(proc); gone != nil {

@@ -107,6 +107,7 @@ var programs = func() []program {
 		one("unlinkedmap"),
 		one("replaced"),
 		one("pipes"),
+		one("unixpairs"),
 		one("fifos").alone(),
 		one("epoll"),
 		one("anonfds"),

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"supervise/fdstate"
+	"supervise/internal/procfs"
 	"supervise/internal/refuse"
 	"supervise/internal/task"
 )
@@ -84,10 +85,11 @@ func TestDescribeTCP(t *testing.T) {
 // TestRefused captures a process with sockets as nobody's program would have
 // them, and finds each refused by name.
 func TestRefused(t *testing.T) {
-	pair := must(unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0))
+	pair := must(unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))
+	defer unix.Close(pair[1])
 	udp := must(unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0))
 	cmd := exec.Command("/bin/sleep", "60")
-	for _, fd := range append(pair[:], udp) {
+	for _, fd := range []int{pair[0], udp} {
 		f := os.NewFile(uintptr(fd), "socket")
 		defer f.Close()
 		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
@@ -102,10 +104,10 @@ func TestRefused(t *testing.T) {
 	} else {
 		t.Fatal("nothing refused")
 	}
-	if len(list.Objects) != 3 {
+	if len(list.Objects) != 2 {
 		t.Fatalf("refused: %v", list)
 	}
-	for i, why := range []string{"unix stream socket", "unix stream socket", "ipv4 udp socket"} {
+	for i, why := range []string{"unix stream socket: its other end is outside the tree", "ipv4 udp socket"} {
 		if o := list.Objects[i]; !strings.HasPrefix(o.Why, why) || !strings.HasPrefix(o.What, fmt.Sprintf("fd %d (socket:[", 3+i)) || o.Comm != "sleep" {
 			t.Errorf("refused %+v", o)
 		}
@@ -125,8 +127,20 @@ func captureOf(t *testing.T, pid task.PID) *refuse.List {
 			return err
 		}
 		defer tree.Thaw()
-		kinds := append(append([]fdstate.Kind{}, fdstate.Kinds...), Kinds...)
-		_, err = fdstate.Capture([]fdstate.Proc{{Held: tree.Procs[0], Comm: "sleep"}}, kinds, noObjects{}, nil, refused)
+		kinds := WithFiles()
+		held, infected := tree.Procs[0], false
+		infect := func() error {
+			if infected {
+				return nil
+			}
+			infected = true
+			vmas, err := procfs.ReadMaps(int(pid))
+			if err != nil {
+				return err
+			}
+			return held.Infect(vmas)
+		}
+		_, err = fdstate.Capture([]fdstate.Proc{{Held: held, Comm: "sleep", Infect: infect}}, kinds, noObjects{}, nil, refused)
 		return err
 	})
 	if err != nil {
@@ -138,7 +152,7 @@ func captureOf(t *testing.T, pid task.PID) *refuse.List {
 // TestTags keeps tags apart from fdstate's.
 func TestTags(t *testing.T) {
 	seen := map[fdstate.Tag]string{}
-	for _, k := range append(append([]fdstate.Kind{}, fdstate.Kinds...), Kinds...) {
+	for _, k := range WithFiles() {
 		if seen[k.Tag] != "" {
 			t.Errorf("tag %d is of %s and of %s", k.Tag, seen[k.Tag], k.Name)
 		}

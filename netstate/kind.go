@@ -1,8 +1,9 @@
 // Package netstate captures and restores sockets. It has the same form as
 // fdstate, and its kinds are rows of the same table.
 //
-// In this version every socket is refused, by family, type, state and
-// addresses, so that a user sees which connection it is.
+// Unix sockets are captured when both ends lie in the tree, or there is no
+// other end. All else is refused by family, type, state and addresses, so that
+// a user sees which connection it is.
 package netstate
 
 import (
@@ -14,15 +15,21 @@ import (
 	"supervise/fdstate"
 )
 
-// Kinds lists the families of sockets.
-var Kinds = []fdstate.Kind{ // tags are in images: never renumber
-	{Tag: 200, Name: "unix socket", Match: family(unix.AF_UNIX), Capture: refuseSocket},
-	{Tag: 201, Name: "ipv4 socket", Match: family(unix.AF_INET), Capture: refuseSocket},
-	{Tag: 202, Name: "ipv6 socket", Match: family(unix.AF_INET6), Capture: refuseSocket},
-	{Tag: 203, Name: "netlink socket", Match: family(unix.AF_NETLINK), Capture: refuseSocket},
-	{Tag: 204, Name: "packet socket", Match: family(unix.AF_PACKET), Capture: refuseSocket},
-	{Tag: 205, Name: "vsock socket", Match: family(unix.AF_VSOCK), Capture: refuseSocket},
-	{Tag: 206, Name: "other socket", Match: isSocket, Capture: refuseSocket},
+// Kinds lists the families of sockets. Sockets have parts in one another, so
+// that each table stands for one snapshot, or one restart.
+func Kinds() []fdstate.Kind {
+	survey := &unixSurvey{ends: map[uint32]*unixEnd{}, waits: map[uint32]bool{}}
+	net := &unixNet{byID: map[uint64]*unixSock{}, doors: map[doorKey]*door{}, strays: map[string]int{}, copies: map[int]int{}}
+	return []fdstate.Kind{ // tags are in images: never renumber
+		{Tag: 200, Name: "unix socket", Match: family(unix.AF_UNIX), Explore: survey.explore, Capture: survey.capture,
+			New: func() fdstate.Record { return &Unix{net: net} }, Shared: true, Only: "both ends in the tree, or no other end"},
+		{Tag: 201, Name: "ipv4 socket", Match: family(unix.AF_INET), Capture: refuseSocket},
+		{Tag: 202, Name: "ipv6 socket", Match: family(unix.AF_INET6), Capture: refuseSocket},
+		{Tag: 203, Name: "netlink socket", Match: family(unix.AF_NETLINK), Capture: refuseSocket},
+		{Tag: 204, Name: "packet socket", Match: family(unix.AF_PACKET), Capture: refuseSocket},
+		{Tag: 205, Name: "vsock socket", Match: family(unix.AF_VSOCK), Capture: refuseSocket},
+		{Tag: 206, Name: "other socket", Match: isSocket, Capture: refuseSocket},
+	}
 }
 
 // isSocket matches sockets, except those that are open as a path only.
@@ -45,8 +52,8 @@ func refuseSocket(d *fdstate.Desc, _ *fdstate.Survey) (fdstate.Record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("describe %s: %w", d.What(), err)
 	}
-	return nil, fdstate.Refuse(s.String()+": sockets cannot be captured yet", s.hint())
+	return nil, fdstate.Refuse(s.String()+": such sockets cannot be captured yet", s.hint())
 }
 
 // WithFiles is the whole table of kinds: files and sockets.
-func WithFiles() []fdstate.Kind { return slices.Concat(fdstate.Kinds, Kinds) }
+func WithFiles() []fdstate.Kind { return slices.Concat(fdstate.Kinds, Kinds()) }

@@ -55,7 +55,7 @@ func (r *restart) enterNamespace() error {
 	if _, err := first.Call(unix.SYS_UNSHARE, unix.CLONE_NEWPID|unix.CLONE_NEWNS); err != nil {
 		return &HostError{Why: "cannot make namespaces", Err: err, Hint: "see `supervise check`"}
 	}
-	if _, err := first.Call(unix.SYS_CLONE3, cloneArgs(unix.CLONE_PARENT, 0, 0), cloneArgsSize); err != nil {
+	if _, err := first.Call(unix.SYS_CLONE3, task.CloneArgs(unix.CLONE_PARENT, 0, 0), task.CloneArgsSize); err != nil {
 		return fmt.Errorf("make the namespace's init: %w", err)
 	}
 	tids, err := first.TakeNew()
@@ -72,8 +72,9 @@ func (r *restart) enterNamespace() error {
 // namespace. They must be ambient, since execve(2) takes all others from a
 // program that is not uid 0 there.
 var builderCaps = []uintptr{
-	unix.CAP_SYS_ADMIN, // mount, unshare(CLONE_NEWTIME), clone3 with set_tid, PR_SET_MM_MAP with an exe
-	unix.CAP_SYS_TIME,  // timens_offsets
+	unix.CAP_SYS_ADMIN,  // mount, unshare(CLONE_NEWTIME), clone3 with set_tid, PR_SET_MM_MAP with an exe
+	unix.CAP_SYS_CHROOT, // names of sockets that lead nowhere
+	unix.CAP_SYS_TIME,   // timens_offsets
 	unix.CAP_SYS_CHROOT,
 	unix.CAP_SETPCAP, // to give up capabilities of the bounding set, and for securebits
 }

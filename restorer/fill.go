@@ -164,7 +164,7 @@ func (r *restart) cloneThreads(i int, p *task.Process) error {
 		if th.FS != nil {
 			flags &^= unix.CLONE_FS
 		}
-		b.Add(unix.SYS_CLONE3, cloneArgs(flags, 0, th.ID), cloneArgsSize)
+		b.Add(unix.SYS_CLONE3, task.CloneArgs(flags, 0, th.ID), task.CloneArgsSize)
 	}
 	if err := p.Run(&b); err != nil {
 		return fmt.Errorf("make threads: %w", err)

@@ -95,7 +95,7 @@ func (r *restart) author(id task.ID) (*task.Process, error) {
 	if p := r.known[id]; p != nil {
 		return p, nil
 	}
-	_, err := r.builder.Call(unix.SYS_CLONE3, cloneArgs(0, 0, id), cloneArgsSize)
+	_, err := r.builder.Call(unix.SYS_CLONE3, task.CloneArgs(0, 0, id), task.CloneArgsSize)
 	if errors.Is(err, unix.EEXIST) {
 		return r.builder, nil
 	}

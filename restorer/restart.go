@@ -15,6 +15,7 @@ import (
 	"supervise/ipcstate"
 	"supervise/memimg"
 	"supervise/memstate"
+	"supervise/netstate"
 	"supervise/plugins"
 	"supervise/policy"
 	"supervise/taskstate"
@@ -111,7 +112,7 @@ func Restart(o Options) (*Tree, error) {
 // isTaken tells whether a restart failed for a number that somebody has.
 func isTaken(err error) bool {
 	var pty *fdstate.IndexError
-	return errors.As(err, &pty) || errors.Is(err, errIDTaken) || errors.Is(err, ipcstate.ErrTaken)
+	return errors.As(err, &pty) || errors.Is(err, task.ErrIDTaken) || errors.Is(err, ipcstate.ErrTaken)
 }
 
 func attempt(o Options, private bool) (*Tree, error) {
@@ -167,6 +168,10 @@ func fileProblem(err error) error {
 	var lack *memstate.LackError
 	if errors.As(err, &lack) {
 		return &HostError{Why: "this host lacks something", Err: err, Hint: lack.Hint}
+	}
+	var socket *netstate.HostError
+	if errors.As(err, &socket) {
+		return &HostError{Why: "a socket of the tree cannot be made again", Err: err, Hint: socket.Hint}
 	}
 	var shrunk *fdstate.ShrunkError
 	var other *fdstate.TypeError

@@ -2,7 +2,6 @@ package restorer
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -230,43 +229,12 @@ func (sk *skeleton) lead(n *node) error {
 	return err
 }
 
-// cloneArgs is struct clone_args (Linux include/uapi/linux/sched.h), with the
-// id that the new task is to have behind it; 0 leaves that to the kernel.
-func cloneArgs(flags uint64, exitSignal int, id task.ID) task.Struct {
-	const size, setTID, setTIDSize = 88, 64, 72
-	b := make([]byte, size, size+4)
-	binary.LittleEndian.PutUint64(b[0:], flags)
-	binary.LittleEndian.PutUint64(b[32:], uint64(exitSignal))
-	if id == 0 {
-		return task.Struct{Bytes: b}
-	}
-	binary.LittleEndian.PutUint64(b[setTIDSize:], 1)
-	b = binary.LittleEndian.AppendUint32(b, uint32(id))
-	return task.Struct{Bytes: b, Pointers: []task.Pointer{{At: setTID, To: size}}}
-}
-
-const cloneArgsSize = 88
-
-// errIDTaken says that a process of this host has an id that the tree needs.
-var errIDTaken = errors.New("process id is taken")
-
 // clone makes a child process of parent with the given id.
 func (sk *skeleton) clone(parent *task.Process, id task.ID, flags uint64, exitSignal int) (*task.Process, error) {
 	if flags&unix.CLONE_PARENT != 0 {
 		exitSignal = 0 // the kernel takes the parent's (Linux kernel/fork.c:copy_process)
 	}
-	got, err := parent.Call(unix.SYS_CLONE3, cloneArgs(flags, exitSignal, id), cloneArgsSize)
-	if errors.Is(err, unix.EEXIST) {
-		return nil, fmt.Errorf("%w: %d", errIDTaken, id)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("make process %d: %w", id, err)
-	}
-	tids, err := parent.TakeNew()
-	if err != nil {
-		return nil, err
-	}
-	return task.AdoptProcess(parent, tids[0], task.ID(got), flags&unix.CLONE_VM != 0)
+	return parent.Clone(flags, exitSignal, id)
 }
 
 // groups puts every process into its process group, leaders first. A group

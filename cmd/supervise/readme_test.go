@@ -77,6 +77,8 @@ func kindTable() string {
 		}
 		captured := "yes"
 		switch {
+		case k.Only != "":
+			captured += ": " + k.Only
 		case k.New == nil && k.Why == "":
 			captured = "no: not yet"
 		case k.New == nil:

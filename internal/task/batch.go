@@ -18,6 +18,7 @@ type Call struct {
 	Nr       uintptr
 	Ret      int64 // what the kernel returned, valid after Run
 	optional bool
+	pause    func() error // not nil: no call, but a stop
 	args     [6]uint64
 	bufs     [6][]byte    // argument i points to a copy of bufs[i] when not nil
 	pointers [6][]Pointer // inside bufs[i]
@@ -46,6 +47,16 @@ func (b *Batch) Add(nr uintptr, args ...any) *Call {
 	}
 	b.calls = append(b.calls, c)
 	return c
+}
+
+// Pause has fn called when the calls before it have been made and those after
+// it have not. Should we die meanwhile, the calls after it are made all the
+// same: what a batch changes before a pause it can take back after it,
+// whatever happens. An error of fn is Run's, after all calls have run.
+//
+// Calls before and after a pause must be few: they share one table.
+func (b *Batch) Pause(fn func() error) {
+	b.calls = append(b.calls, &Call{pause: fn})
 }
 
 // Len is the number of calls.
@@ -119,12 +130,17 @@ func take(calls []*Call, room int) (now, later []*Call) {
 }
 
 // encode writes the rows of calls followed by their buffers, for a table at
-// address at. The last row is the call that stops the parasite.
+// address at. The last row is the call that stops the parasite, which pauses
+// are, too.
 func encode(calls []*Call, last Call, at Addr) []byte {
 	table := make([]byte, 0, (len(calls)+1)*rowSize)
 	payload := []byte{}
 	base := at + Addr((len(calls)+1)*rowSize)
 	for _, c := range calls {
+		if c.pause != nil {
+			table = appendRow(table, last.Nr, last.args)
+			continue
+		}
 		args := c.args
 		for i, buf := range c.bufs {
 			if len(buf) == 0 {
@@ -163,6 +179,9 @@ func appendRow(b []byte, nr uintptr, args [6]uint64) []byte {
 func decode(calls []*Call, table []byte) {
 	payload := table[(len(calls)+1)*rowSize:]
 	for i, c := range calls {
+		if c.pause != nil {
+			continue
+		}
 		c.Ret = int64(binary.LittleEndian.Uint64(table[i*rowSize+rowResult:]))
 		for _, buf := range c.bufs {
 			copy(buf, payload)

@@ -61,15 +61,42 @@ func (t *Thread) runTable(calls []*Call) error {
 	if err := Write(t.Proc.PID, s.table(), table); err != nil {
 		return err
 	}
-	if err := t.inject(s.code, s.table(), s.frame(), len(calls)+1, true); err != nil {
-		return err
+	injectErr := t.inject(s.code, s.table(), s.frame(), stretches(calls), true)
+	var paused pauseError
+	if injectErr != nil && !errors.As(injectErr, &paused) {
+		return injectErr
 	}
 	if err := Read(t.Proc.PID, table, s.table()); err != nil {
 		return err
 	}
 	decode(calls, table)
-	return nil
+	return injectErr
 }
+
+// stretch is a number of rows that run without us, and what we do then.
+type stretch struct {
+	rows int
+	then func() error // may be nil
+}
+
+// stretches cuts a table at its pauses. The last stretch ends with the stop.
+func stretches(calls []*Call) []stretch {
+	var list []stretch
+	rows := 1
+	for _, c := range calls {
+		if c.pause != nil {
+			list = append(list, stretch{rows, c.pause})
+			rows = 0
+		}
+		rows++
+	}
+	return append(list, stretch{rows: rows})
+}
+
+// pauseError is an error of what was done in a pause.
+type pauseError struct{ error }
+
+func (e pauseError) Unwrap() error { return e.error }
 
 // stopRow is the last row of every table: what stops the parasite when a
 // tracer is there, and does nothing when there is none.
@@ -83,7 +110,11 @@ func (t *Thread) stopRow() Call {
 
 // inject follows steps 2 to 6 of the package comment: frame and table are
 // written.
-func (t *Thread) inject(code, row, frame Addr, rows int, store bool) error {
+func (t *Thread) inject(code, row, frame Addr, list []stretch, store bool) error {
+	rows := 0
+	for _, s := range list {
+		rows += s.rows
+	}
 	sig := t.Proc.stopSignal
 	regs := parasiteRegs(t.Regs, code, row, frame, rows, store)
 	if err := ptraceSetRegs(t.TID, &regs); err != nil {
@@ -96,8 +127,25 @@ func (t *Thread) inject(code, row, frame Addr, rows int, store bool) error {
 	if err := ptraceSetSigmask(t.TID, blocked); err != nil {
 		return goneErr("set signal mask of", t.TID, err)
 	}
-	runErr := t.runUntilStop(sig, rows)
-	return errors.Join(runErr, t.giveBack())
+	return errors.Join(t.runStretches(sig, list), t.giveBack())
+}
+
+// runStretches runs the parasite from stop to stop. What it changed before a
+// pause it takes back after it, so that it goes on whatever the pause said.
+func (t *Thread) runStretches(sig syscall.Signal, list []stretch) error {
+	var paused error
+	for _, s := range list {
+		if err := t.runUntilStop(sig, s.rows); err != nil {
+			return errors.Join(paused, err)
+		}
+		if s.then == nil {
+			continue
+		}
+		if err := s.then(); err != nil {
+			paused = errors.Join(paused, pauseError{err})
+		}
+	}
+	return paused
 }
 
 // giveBack puts the program's mask and registers back, in this order.
@@ -111,7 +159,7 @@ func (t *Thread) giveBack() error {
 	return nil
 }
 
-// runUntilStop lets the parasite run to its last row. With sig 0 it counts
+// runUntilStop lets the parasite run to the next row that stops it. With sig 0 it counts
 // system call stops, two for each row.
 func (t *Thread) runUntilStop(sig syscall.Signal, rows int) error {
 	left := 2 * rows

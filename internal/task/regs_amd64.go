@@ -40,6 +40,23 @@ var neverRestarted = map[uint64]bool{
 	unix.SYS_RT_SIGTIMEDWAIT: true,
 	unix.SYS_IO_GETEVENTS:    true,
 	unix.SYS_IO_PGETEVENTS:   true,
+
+	// Of sockets with SO_RCVTIMEO or SO_SNDTIMEO (Linux
+	// include/net/sock.h:sock_intr_errno, v6.12). Nothing has been moved yet:
+	// else the call would have said how much.
+	unix.SYS_READ:     true,
+	unix.SYS_READV:    true,
+	unix.SYS_WRITE:    true,
+	unix.SYS_WRITEV:   true,
+	unix.SYS_RECVFROM: true,
+	unix.SYS_RECVMSG:  true,
+	unix.SYS_RECVMMSG: true,
+	unix.SYS_SENDTO:   true,
+	unix.SYS_SENDMSG:  true,
+	unix.SYS_SENDMMSG: true,
+	unix.SYS_ACCEPT:   true,
+	unix.SYS_ACCEPT4:  true,
+	unix.SYS_CONNECT:  true,
 }
 
 // PC is the address of the next instruction.

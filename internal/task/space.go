@@ -177,7 +177,7 @@ func (t *Thread) bootstrap(rows []Call) error {
 	if err := t.Proc.poke(block, s.slack); err != nil {
 		return err
 	}
-	return t.inject(s.slack, s.slack+slackRows, s.slack+slackFrame, len(rows)+1, false)
+	return t.inject(s.slack, s.slack+slackRows, s.slack+slackFrame, []stretch{{rows: len(rows) + 1}}, false)
 }
 
 // poke writes where the process itself may not.

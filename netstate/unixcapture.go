@@ -1,0 +1,308 @@
+package netstate
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"path"
+
+	"golang.org/x/sys/unix"
+
+	"supervise/fdstate"
+	"supervise/internal/procfs"
+	"supervise/internal/task"
+)
+
+// unixSurvey is what one snapshot knows of the unix sockets of its tree.
+type unixSurvey struct {
+	table   unixTable
+	ends    map[uint32]*unixEnd // by inode
+	waits   map[uint32]bool     // ends whose connections wait to be accepted in the tree
+	waiting bool                // waits has been filled
+}
+
+// unixEnd is a socket of the tree.
+type unixEnd struct {
+	desc    *fdstate.Desc
+	entry   unixEntry
+	queue   []UnixMessage
+	cred    Cred
+	refused *fdstate.Refusal // found while exploring
+}
+
+// exploreUnix reads the queue of a socket, so that descriptors in flight are
+// found before anything is recorded.
+func (s *unixSurvey) explore(d *fdstate.Desc, all *fdstate.Survey) error {
+	if s.table == nil {
+		var err error
+		if s.table, err = readUnixTable(); err != nil {
+			return err
+		}
+	}
+	e := &unixEnd{desc: d}
+	var err error
+	if e.entry, err = s.table.find(uint32(d.Stat.Ino)); err != nil {
+		return err
+	}
+	s.ends[uint32(d.Stat.Ino)] = e
+	if e.entry.state == stateListen {
+		if !d.InFlight() {
+			return e.askInside(all, nil)
+		}
+		return nil
+	}
+	fd, err := d.Copy()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	err = e.readQueue(fd, all)
+	if no := (*fdstate.Refusal)(nil); errors.As(err, &no) {
+		e.refused = no
+		return nil
+	}
+	return err
+}
+
+// askInside has a process of the tree say who the peer is, and runs look while
+// the socket shows everything that is in its queue. What that takes is undone
+// by the same run of calls, so that it is undone though we die.
+func (e *unixEnd) askInside(all *fdstate.Survey, look *peek) error {
+	p, err := all.Inside(e.desc.Proc)
+	if err != nil {
+		return err
+	}
+	var b task.Batch
+	cred, size := make([]byte, 12), []byte{12, 0, 0, 0}
+	b.Add(unix.SYS_GETSOCKOPT, e.desc.FD, unix.SOL_SOCKET, unix.SO_PEERCRED, cred, size)
+	set := func(o peekOption, value int) {
+		b.Add(unix.SYS_SETSOCKOPT, e.desc.FD, unix.SOL_SOCKET, o.name, binary.LittleEndian.AppendUint32(nil, uint32(value)), 4)
+	}
+	if look != nil {
+		for _, o := range look.options {
+			set(o, o.during)
+		}
+		b.Pause(look.all)
+		for _, o := range look.options {
+			set(o, o.before)
+		}
+	}
+	if err := p.Run(&b); err != nil {
+		return err
+	}
+	le := binary.LittleEndian
+	e.cred = Cred{PID: task.ID(le.Uint32(cred)), UID: le.Uint32(cred[4:]), GID: le.Uint32(cred[8:])}
+	return nil
+}
+
+// capture makes the record. All sockets are known by now.
+func (s *unixSurvey) capture(d *fdstate.Desc, all *fdstate.Survey) (fdstate.Record, error) {
+	e := s.ends[uint32(d.Stat.Ino)]
+	if e.refused != nil {
+		return nil, e.refused
+	}
+	fd, err := d.Copy()
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	rec := &Unix{ID: id(d), Shutdown: e.entry.shutdown, Queue: e.queue}
+	if rec.Type, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil {
+		return nil, err
+	}
+	if e.cred.PID != 0 {
+		rec.Cred = &e.cred
+	}
+	if rec.Name, err = s.name(e, all); err != nil {
+		return nil, err
+	}
+	if e.entry.state == stateListen {
+		rec.Listen, err = s.listen(e, all)
+	} else {
+		err = s.peer(rec, e, fd)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return rec, s.options(rec, fd)
+}
+
+// id is what records call a socket.
+func id(d *fdstate.Desc) uint64 { return uint64(d.Index()) + 1 }
+
+// options reads what can be set.
+func (s *unixSurvey) options(rec *Unix, fd int) error {
+	if n, err := getsockopt(fd, unix.SOL_SOCKET, unix.SO_GET_FILTER, nil); n > 0 || errors.Is(err, unix.EACCES) {
+		return fdstate.Refuse("it has a packet filter (SO_ATTACH_FILTER)", "")
+	}
+	fresh, err := unix.Socket(unix.AF_UNIX, rec.Type|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fresh)
+	if rec.Options, err = readOptions(fd, fresh); err != nil {
+		return err
+	}
+	rec.Buffers, err = readBuffers(fd, fresh)
+	return err
+}
+
+// peer finds the other end.
+func (s *unixSurvey) peer(rec *Unix, e *unixEnd, fd int) error {
+	switch {
+	case !e.entry.hasPeer:
+		return nil
+	case e.entry.peer != 0:
+		other := s.ends[e.entry.peer]
+		if other == nil {
+			return s.refuseOutside(fd, e)
+		}
+		rec.Peer = id(other.desc)
+		if rec.Type == unix.SOCK_DGRAM && other.entry.peer != e.entry.ino && len(other.entry.name) == 0 {
+			return fdstate.Refuse("the datagram socket that it sends to has neither a name nor this one as its peer", "")
+		}
+		return nil
+	case s.isWaiting(e.entry.ino):
+		return nil
+	case rec.Type != unix.SOCK_DGRAM && e.entry.shutdown != shutRead|shutWrite:
+		return s.refuseOutside(fd, e) // it waits to be accepted there
+	}
+	name, err := peerName(fd)
+	if err != nil {
+		return err
+	}
+	ready, err := poll(fd, 0)
+	rec.Gone = &Gone{Name: name, Reset: ready&unix.POLLERR != 0}
+	return err
+}
+
+// isWaiting tells whether an end is in the backlog of a listener of the tree.
+func (s *unixSurvey) isWaiting(ino uint32) bool {
+	if !s.waiting {
+		s.waiting = true
+		for _, e := range s.ends {
+			for _, ino := range e.entry.waiting {
+				s.waits[ino] = true
+			}
+		}
+	}
+	return s.waits[ino]
+}
+
+// refuseOutside says where the other end is.
+func (s *unixSurvey) refuseOutside(fd int, e *unixEnd) error {
+	sock, err := describe(fd)
+	if err != nil {
+		return err
+	}
+	if sock.peer == "" {
+		sock.peer = printName(s.table[e.entry.peer].name)
+	}
+	return fdstate.Refuse(sock.String()+": its other end is outside the tree",
+		"take the process at the other end into the tree, or close the connection before the snapshot; `ss -xp` shows who it is")
+}
+
+// listen records a backlog. What a client has sent to a connection that is not
+// accepted yet can be read only by accepting it.
+func (s *unixSurvey) listen(e *unixEnd, all *fdstate.Survey) (*Listen, error) {
+	rec := &Listen{Backlog: int(e.entry.backlog)}
+	for _, ino := range e.entry.waiting {
+		other := s.ends[ino]
+		switch {
+		case ino == 0:
+			return nil, fdstate.RefuseNow("a connection that has been closed again waits to be accepted")
+		case other == nil:
+			return nil, fdstate.RefuseNow("a connection from outside the tree waits to be accepted")
+		case other.entry.unread != 0:
+			return nil, fdstate.RefuseNow("a connection waits to be accepted, with data in it")
+		case other.desc.InFlight():
+			return nil, fdstate.RefuseNow("a connection waits to be accepted whose other end is in flight")
+		}
+		p := all.Procs[other.desc.Proc]
+		st, err := procfs.ReadStatus(int(p.Held.PID))
+		if err != nil {
+			return nil, err
+		}
+		// Who connected is not to be had before it is accepted. It is one of
+		// those that have the other end, and nearly always the first.
+		cred := Cred{PID: p.Held.ID, UID: uint32(st.UIDs[1]), GID: uint32(st.GIDs[1])}
+		rec.Waiting = append(rec.Waiting, Waiting{ID: id(other.desc), Cred: cred})
+	}
+	return rec, nil
+}
+
+// name records what a socket is bound to. The end of a connection needs no
+// file: nothing can connect to it.
+func (s *unixSurvey) name(e *unixEnd, all *fdstate.Survey) (*UnixName, error) {
+	if len(e.entry.name) == 0 {
+		return nil, nil
+	}
+	n := &UnixName{Path: trimPath(e.entry.name)}
+	stream := e.entry.state == stateEstablished && !isDatagram(e.desc)
+	if n.abstract() || !e.entry.bound || stream || e.desc.InFlight() {
+		return n, nil
+	}
+	for _, dir := range e.workDirs(n, all) {
+		var st unix.Stat_t
+		err := unix.Lstat(fmt.Sprintf("/proc/%d/root%s", e.desc.PID, path.Join(dir, string(n.Path))), &st)
+		// The diagnosis has 32 bits of the inode's number, and a device that
+		// some file systems hide from stat(2).
+		if err == nil && st.Mode&unix.S_IFMT == unix.S_IFSOCK && uint32(st.Ino) == e.entry.vfsIno {
+			n.File = &Bound{Dir: dir, Mode: st.Mode & 0o7777, UID: st.Uid, GID: st.Gid}
+			return n, nil
+		}
+	}
+	return n, nil
+}
+
+// workDirs are the directories that a name may begin in.
+func (e *unixEnd) workDirs(n *UnixName, all *fdstate.Survey) []string {
+	if n.Path[0] == '/' {
+		return []string{""}
+	}
+	var dirs []string
+	for _, u := range e.desc.Users {
+		if cwd, err := procfs.Cwd(int(all.Procs[u.Proc].Held.PID)); err == nil {
+			dirs = append(dirs, cwd)
+		}
+	}
+	for _, p := range all.Procs {
+		if cwd, err := procfs.Cwd(int(p.Held.PID)); err == nil {
+			dirs = append(dirs, cwd)
+		}
+	}
+	return dirs
+}
+
+// isDatagram asks for the type.
+func isDatagram(d *fdstate.Desc) bool {
+	fd, err := d.Copy()
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	typ, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	return err == nil && typ == unix.SOCK_DGRAM
+}
+
+// peerName is getpeername(2), also of a peer that has been closed.
+func peerName(fd int) ([]byte, error) {
+	name, err := rawPeerName(fd)
+	if errors.Is(err, unix.ENOTCONN) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("getpeername: %w", err)
+	}
+	return trimPath(name), nil
+}
+
+// printName prints a name for messages.
+func printName(name []byte) string {
+	name = trimPath(name)
+	if len(name) > 0 && name[0] == 0 {
+		return "@" + string(bytes.ReplaceAll(name[1:], []byte{0}, []byte{'@'}))
+	}
+	return string(name)
+}

@@ -1,0 +1,285 @@
+package netstate
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"sort"
+
+	"golang.org/x/sys/unix"
+
+	"supervise/fdstate"
+	"supervise/internal/task"
+)
+
+// peek looks at the queue of a socket through a copy of ours, without taking
+// anything out. That needs options of the socket to be set for the moment:
+// SO_PEEK_OFF to get past the first message, SO_PASSCRED to see who sent it.
+type peek struct {
+	fd      int
+	end     *unixEnd
+	survey  *fdstate.Survey
+	options []peekOption
+	unread  int // bytes in the queue of a stream
+	typ     int
+}
+
+type peekOption struct{ name, before, during int }
+
+// readQueue copies the queue into e.
+func (e *unixEnd) readQueue(fd int, all *fdstate.Survey) error {
+	typ, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil {
+		return err
+	}
+	p := &peek{fd: fd, end: e, survey: all, typ: typ}
+	some, err := p.hasUnread()
+	switch {
+	case err != nil:
+		return err
+	case e.desc.InFlight() && some:
+		return fdstate.RefuseNow("it has unread data, and no process has it while it is in a message")
+	case e.desc.InFlight():
+		cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+		if err != nil {
+			return err
+		}
+		e.cred.UID, e.cred.GID = cred.Uid, cred.Gid
+		e.cred.PID, err = treeID(all, cred.Pid)
+		return err
+	case !some:
+		return e.askInside(all, nil)
+	}
+	if err := p.chooseOptions(); err != nil {
+		return err
+	}
+	return e.askInside(all, p)
+}
+
+// hasUnread tells whether there is something to look at, and refuses what a
+// look would change: an error that waits is handed to whoever reads next
+// (Linux net/core/datagram.c:__skb_try_recv_datagram, v6.12), except from a
+// stream, which gives its data first.
+func (p *peek) hasUnread() (bool, error) {
+	ready, err := poll(p.fd, unix.POLLIN|unix.POLLPRI)
+	switch {
+	case err != nil:
+		return false, err
+	case ready&unix.POLLPRI != 0:
+		return false, fdstate.RefuseNow("urgent data (MSG_OOB) waits to be read from it")
+	case ready&unix.POLLERR != 0 && p.typ != unix.SOCK_STREAM:
+		return false, fdstate.RefuseNow("an error waits to be read from it")
+	case p.typ != unix.SOCK_STREAM:
+		return ready&unix.POLLIN != 0, nil
+	}
+	p.unread, err = unix.IoctlGetInt(p.fd, unix.TIOCINQ)
+	return p.unread > 0, err
+}
+
+// chooseOptions finds what must be changed for a look at everything.
+func (p *peek) chooseOptions() error {
+	for _, o := range []peekOption{{name: unix.SO_PASSCRED, during: 1}, {name: soPassRights, during: 1}, {name: unix.SO_PEEK_OFF}} {
+		var err error
+		o.before, err = unix.GetsockoptInt(p.fd, unix.SOL_SOCKET, o.name)
+		switch {
+		case errors.Is(err, unix.ENOPROTOOPT):
+			continue
+		case err != nil:
+			return err
+		case o.name == unix.SO_PEEK_OFF && o.before >= 0 && p.typ != unix.SOCK_STREAM:
+			// Which empty messages it has seen cannot be told (skb->peeked).
+			return fdstate.RefuseNow("it looks ahead (SO_PEEK_OFF) in a queue with messages")
+		}
+		p.options = append(p.options, o)
+	}
+	return nil
+}
+
+// all reads the whole queue. The options are set.
+func (p *peek) all() error {
+	if p.typ != unix.SOCK_STREAM {
+		return p.messages()
+	}
+	for at := 0; at < p.unread; {
+		part, err := p.read(at, p.unread-at, true)
+		if err != nil {
+			return err
+		}
+		if len(part.data) == 0 {
+			return io.ErrUnexpectedEOF
+		}
+		pieces := []int{len(part.data)}
+		if len(part.fds) > 0 {
+			// Descriptors come with the first byte of what they were sent
+			// with, which may be glued to what was sent before.
+			before, err := p.plainBytes(at, len(part.data))
+			if err != nil {
+				return errors.Join(err, closeAll(part.fds))
+			}
+			pieces = []int{before, len(part.data) - before}
+		}
+		for i, n := range pieces {
+			piece := part
+			if piece.data = part.data[:n]; i < len(pieces)-1 {
+				piece.fds = nil
+			}
+			part.data = part.data[n:]
+			if n == 0 {
+				continue
+			}
+			if err := p.keep(piece); err != nil {
+				return err
+			}
+			at += n
+		}
+	}
+	return nil
+}
+
+// plainBytes finds how many of the next size bytes come before the descriptors.
+func (p *peek) plainBytes(at, size int) (int, error) {
+	var failed error
+	n := sort.Search(size-1, func(n int) bool {
+		part, err := p.read(at, n+1, true)
+		failed = errors.Join(failed, err, closeAll(part.fds))
+		return len(part.fds) > 0
+	})
+	return n, failed
+}
+
+// messages reads datagrams up to the end of the queue. They are told from the
+// end, which looks like an empty one, by the credentials that come with them.
+func (p *peek) messages() error {
+	for at, room := 0, 256<<10; ; {
+		part, err := p.read(at, room, true)
+		switch {
+		case errors.Is(err, unix.EAGAIN), err == nil && part.end:
+			return nil
+		case err != nil:
+			return err
+		case part.cut:
+			room *= 2
+			if err := closeAll(part.fds); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := p.keep(part); err != nil {
+			return err
+		}
+		if len(part.data) == 0 {
+			// The kernel marks an empty message as seen, and does not show it
+			// a second time to who looks at an offset.
+			p.end.refused = fdstate.Refuse("an empty message waits to be read from it", "try again when the program has read it").(*fdstate.Refusal)
+		}
+		at += len(part.data)
+	}
+}
+
+// part is what one look gave.
+type part struct {
+	data []byte
+	from []byte
+	cred *unix.Ucred
+	fds  []int
+	end  bool // there was nothing
+	cut  bool // the message is longer
+}
+
+// read looks at up to size bytes at an offset.
+func (p *peek) read(at, size int, control bool) (part, error) {
+	if err := unix.SetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_PEEK_OFF, at); err != nil {
+		return part{}, fmt.Errorf("set SO_PEEK_OFF: %w", err)
+	}
+	const room = 4096 // credentials, a label, SCM_MAX_FD descriptors, a pidfd
+	data, oob := make([]byte, size), make([]byte, room)
+	n, oobn, flags, from, err := recvmsg(p.fd, data, oob, unix.MSG_PEEK|unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+	if err != nil {
+		return part{}, fmt.Errorf("recvmsg: %w", err)
+	}
+	got := part{data: data[:n], from: trimPath(from), cut: flags&unix.MSG_TRUNC != 0, end: n == 0 && oobn == 0}
+	if err := got.control(oob[:oobn]); err != nil {
+		return got, err
+	}
+	if flags&unix.MSG_CTRUNC != 0 {
+		return got, errors.Join(errors.New("more descriptors are in flight than we may open"), closeAll(got.fds))
+	}
+	return got, nil
+}
+
+// control takes apart what came with the data.
+func (g *part) control(oob []byte) error {
+	msgs, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return fmt.Errorf("control message: %w", err)
+	}
+	for i := range msgs {
+		m := &msgs[i]
+		switch {
+		case m.Header.Level != unix.SOL_SOCKET:
+		case m.Header.Type == unix.SCM_CREDENTIALS:
+			if g.cred, err = unix.ParseUnixCredentials(m); err != nil {
+				return err
+			}
+		case m.Header.Type == unix.SCM_RIGHTS:
+			if g.fds, err = unix.ParseUnixRights(m); err != nil {
+				return err
+			}
+		case m.Header.Type == scmPidfd && len(m.Data) >= 4: // the program has SO_PASSPIDFD
+			if fd := int32(binary.LittleEndian.Uint32(m.Data)); fd >= 0 {
+				unix.Close(int(fd))
+			}
+		}
+	}
+	return nil
+}
+
+// scmPidfd is SCM_PIDFD (Linux include/linux/socket.h).
+const scmPidfd = 4
+
+// keep adds a message to the record.
+func (p *peek) keep(g part) error {
+	m := UnixMessage{Data: bytes.Clone(g.data), From: g.from}
+	if m.Data == nil {
+		m.Data = []byte{}
+	}
+	for i, fd := range g.fds {
+		d, err := p.survey.Adopt(fd, p.end.desc)
+		if err != nil {
+			return errors.Join(err, closeAll(g.fds[i+1:]))
+		}
+		m.Files = append(m.Files, d.Index())
+	}
+	if g.cred != nil && g.cred.Pid != 0 {
+		pid, err := treeID(p.survey, g.cred.Pid)
+		if err != nil {
+			return err
+		}
+		m.Cred = &Cred{PID: pid, UID: g.cred.Uid, GID: g.cred.Gid}
+	}
+	p.end.queue = append(p.end.queue, m)
+	return nil
+}
+
+// treeID gives what the tree calls a process that may be dead.
+func treeID(s *fdstate.Survey, pid int32) (task.ID, error) {
+	for _, p := range s.Procs {
+		if p.Held.PID == task.PID(pid) {
+			return p.Held.ID, nil
+		}
+	}
+	if held := s.Procs[0].Held; int(held.PID) == int(held.ID) || pid == 0 {
+		return task.ID(pid), nil
+	}
+	return 0, fdstate.RefuseNow(fmt.Sprintf("a message of process %d waits in it, which is in another pid namespace or gone", pid))
+}
+
+func closeAll(fds []int) error {
+	var errs []error
+	for _, fd := range fds {
+		errs = append(errs, unix.Close(fd))
+	}
+	return errors.Join(errs...)
+}
