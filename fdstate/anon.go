@@ -42,8 +42,6 @@ const (
 
 func isSecret(d *Desc) bool { return d.onFileSystem(magicSecretmem) }
 
-func isMessageQueue(d *Desc) bool { return d.onFileSystem(magicMqueue) }
-
 // onFileSystem asks only about names without a directory, which kernel
 // objects have: a question to an ordinary file system may have to wait for a
 // server that is frozen with the tree.

@@ -60,6 +60,7 @@ var Kinds = []Kind{ // tags are in images: never renumber
 	{Tag: 12, Name: "epoll", Match: anon("[eventpoll]"), Capture: captureEpoll, New: record[Epoll]},
 	{Tag: 13, Name: "pidfd", Match: isPidfd, Capture: capturePidfd, New: record[Pidfd], Late: true},
 	{Tag: 14, Name: "inotify", Match: anon("inotify"), Capture: captureInotify, New: record[Inotify]},
+	{Tag: tagMqueue, Name: "posix message queue", Match: isMessageQueue, Capture: captureMqueue, New: record[Mqueue], Shared: true},
 	{Tag: 15, Name: "hung-up terminal", Match: isHungUp, Capture: captureHungUp, New: record[HungUp], Shared: true},
 
 	// Made by rules of a policy, in the place of another.
@@ -77,7 +78,6 @@ var Kinds = []Kind{ // tags are in images: never renumber
 	{Tag: 108, Name: "seccomp notify", Match: anon("seccomp notify"), Why: "a seccomp listener belongs to a filter of a running process"},
 	{Tag: 109, Name: "file system or mount context", Match: isMountContext, Why: "a half-made mount cannot be read back"},
 	{Tag: 110, Name: "dma-buf or sync file", Match: isDMA, Why: "device memory cannot be read back"},
-	{Tag: 111, Name: "posix message queue", Match: isMessageQueue, Why: "posix message queues cannot be captured yet"},
 	{Tag: 112, Name: "memfd_secret", Match: isSecret, Why: "the kernel hides its memory from everyone but its owner"},
 	{Tag: 113, Name: "block device", Match: isBlockDevice, Why: "block devices cannot be captured"},
 	{Tag: 114, Name: "namespace", Match: isNamespace, Why: "namespaces held by descriptor cannot be captured yet"},

@@ -27,6 +27,7 @@ var samples = map[Tag]Record{
 	13: &Pidfd{ID: 77},
 	15: &HungUp{Index: 3},
 	14: &Inotify{Watches: []Watch{{WD: 2, Mask: unix.IN_CREATE, File: WatchName{Path: "/proc/7/fd/3", Follow: true}}}},
+	20: &Mqueue{ID: 1, Name: "q", Unlinked: true, Limits: mqueueMax{10, 8192}, Mode: 0o600, UID: 5},
 	90: &Redirected{Path: "/a", From: 1},
 }
 
@@ -84,6 +85,8 @@ func TestNewRestorerRefuses(t *testing.T) {
 		"not a lock":                func(s *State) { s.Files[0].Locks = []Lock{{Kind: LockPOSIX, Proc: 1}} },
 		"no process 5":              func(s *State) { *s = state(t, 12, &Epoll{Interests: []Interest{{Proc: 5}}}) },
 		"3 is not the number of":    func(s *State) { *s = state(t, 1, &Outside{Std: []int{3}}) },
+		"with 0 messages":           func(s *State) { *s = state(t, 20, &Mqueue{Name: "q"}) },
+		"message queue \"a/b\"":     func(s *State) { *s = state(t, 20, &Mqueue{Name: "a/b", Limits: mqueueMax{1, 1}}) },
 		"no pty has number 1048576": func(s *State) { *s = state(t, 8, &Pty{Index: 1 << 20}) },
 	} {
 		s := state(t, 9, &Eventfd{Count: 1})

@@ -31,6 +31,9 @@ type Restorer struct {
 	std    [3]int  // the reserved numbers of restart's own stdin, stdout and stderr
 	stdTTY [3]bool // which of them are terminals
 
+	queues     map[*File]int // reserved numbers of descriptions of message queues
+	madeQueues []string
+
 	pipes map[uint64]pipeEnds
 	ptys  map[int]ptyPair
 	last  []func(o *Opener) error // called at the end of OpenShared
@@ -51,7 +54,7 @@ func NewRestorer(s State, kinds []Kind, object func(id uint32) int) (*Restorer, 
 	}
 	r := &Restorer{state: s, records: records, object: object, kinds: map[Tag]*Kind{},
 		taken: map[int]bool{}, reserved: map[int]bool{}, next: firstReserved,
-		pipes: map[uint64]pipeEnds{}, ptys: map[int]ptyPair{}}
+		pipes: map[uint64]pipeEnds{}, queues: map[*File]int{}, ptys: map[int]ptyPair{}}
 	for i := range kinds {
 		r.kinds[kinds[i].Tag] = &kinds[i]
 	}

@@ -42,11 +42,12 @@ type Survey struct {
 	Descs []*Desc // in order of their first user
 	Env   Env
 
-	tables [][]entry
-	byPID  map[task.PID]int
-	pidfd  struct{ proc, fd int } // the last one used; fd 0 is none
-	pipes  map[inode]*pipe
-	ttys   map[ttyName]*terminal
+	tables  [][]entry
+	byPID   map[task.PID]int
+	pidfd   struct{ proc, fd int } // the last one used; fd 0 is none
+	pipes   map[inode]*pipe
+	mqueues map[uint64]bool // devices of mounted message queues
+	ttys    map[ttyName]*terminal
 
 	watched *watched // nil until somebody asks
 	byInode map[inode][]*Desc

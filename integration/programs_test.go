@@ -126,6 +126,7 @@ var programs = func() []program {
 		one("sysvsem"),
 		one("sysvmsg"),
 		one("nouring").under("--no-io-uring"),
+		one("mqueues"),
 		{name: "goruntime", argv: c("goruntime"), how: rootOnly},
 		{name: "python", argv: script("/usr/bin/python3", "py/threads.py"), how: rootOnly},
 		{name: "pyterminal", argv: script("/usr/bin/python3", "py/terminal.py")},
@@ -147,7 +148,7 @@ var programs = func() []program {
 		list = append(list, one("blocked").named("blocked_"+call).with(call).endsItself())
 	}
 	list = append(list, one("blocked").named("blocked_setlkw").with("setlkw").alone())
-	for _, call := range []string{"semop", "semtimedop", "msgrcv", "msgsnd"} {
+	for _, call := range []string{"semop", "semtimedop", "msgrcv", "msgsnd", "mq_receive"} {
 		list = append(list, one("blocked").named("blocked_"+call).with(call))
 	}
 	return list

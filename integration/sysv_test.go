@@ -13,20 +13,20 @@ import (
 // notes what it makes (sysv.h).
 func (p *place) removeSysV() {
 	for line := range strings.Lines(slurp(p.logFile() + ".ipc")) {
-		var kind string
-		var id uintptr
-		if n, _ := fmt.Sscanf(line, "%s %d", &kind, &id); n != 2 {
-			p.t.Errorf("note of a System V object: %q", line)
-			continue
-		}
+		kind, which, _ := strings.Cut(strings.TrimSpace(line), " ")
+		id, _ := strconv.ParseUint(which, 10, 32)
 		// Most are gone: their program has ended well.
 		switch kind {
 		case "shm":
-			unix.Syscall(unix.SYS_SHMCTL, id, unix.IPC_RMID, 0)
+			unix.Syscall(unix.SYS_SHMCTL, uintptr(id), unix.IPC_RMID, 0)
 		case "sem":
-			unix.Syscall(unix.SYS_SEMCTL, id, 0, unix.IPC_RMID)
+			unix.Syscall(unix.SYS_SEMCTL, uintptr(id), 0, unix.IPC_RMID)
 		case "msg":
-			unix.Syscall(unix.SYS_MSGCTL, id, unix.IPC_RMID, 0)
+			unix.Syscall(unix.SYS_MSGCTL, uintptr(id), unix.IPC_RMID, 0)
+		case "mq":
+			unlinkQueue(p.t, which)
+		default:
+			p.t.Errorf("note of an object: %q", line)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"supervise/internal/procfs"
 	"supervise/internal/task"
 	"supervise/ipcstate"
 )
@@ -19,7 +20,7 @@ import (
 // ids, or there may soon be another restart of the same image, or we have not
 // the right to choose ids here.
 func (r *restart) planIPC() {
-	r.ids.ipc = r.ids.namespace && !r.tree.IPC.Empty()
+	r.ids.ipc = r.ids.namespace && (!r.tree.IPC.Empty() || r.tree.Files.Queues())
 }
 
 // checkIPC refuses objects of other users when we cannot become them.
@@ -37,6 +38,7 @@ func (r *restart) checkIPC(uid, gid int) error {
 // ipcLimits are sysctls that belong to an ipc namespace, in which a new one
 // has defaults.
 var ipcLimits = []string{
+	"fs/mqueue/queues_max", "fs/mqueue/msg_max", "fs/mqueue/msgsize_max", "fs/mqueue/msg_default", "fs/mqueue/msgsize_default",
 	"kernel/shmmax", "kernel/shmall", "kernel/shmmni", "kernel/sem", "kernel/msgmax", "kernel/msgmnb", "kernel/msgmni",
 }
 
@@ -55,6 +57,25 @@ func (r *restart) ipcNamespace() error {
 		if err != nil && !errors.Is(err, unix.EACCES) && !errors.Is(err, unix.EPERM) {
 			return err
 		}
+	}
+	return r.mountQueues()
+}
+
+// mountQueues makes the file systems of message queues show those of the new
+// namespace.
+func (r *restart) mountQueues() error {
+	mounts, err := procfs.ReadMountInfo(int(r.builder.PID))
+	if err != nil {
+		return err
+	}
+	var b task.Batch
+	for _, m := range mounts {
+		if m.FSType == "mqueue" {
+			b.Add(unix.SYS_MOUNT, "mqueue", m.MountPoint, "mqueue", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, 0)
+		}
+	}
+	if err := r.builder.Run(&b); err != nil {
+		return &HostError{Why: "cannot mount the tree's message queues", Err: err, Hint: "see `supervise check`"}
 	}
 	return nil
 }

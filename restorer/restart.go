@@ -112,7 +112,8 @@ func Restart(o Options) (*Tree, error) {
 // isTaken tells whether a restart failed for a number that somebody has.
 func isTaken(err error) bool {
 	var pty *fdstate.IndexError
-	return errors.As(err, &pty) || errors.Is(err, task.ErrIDTaken) || errors.Is(err, ipcstate.ErrTaken)
+	var queue *fdstate.QueueError
+	return errors.As(err, &pty) || errors.As(err, &queue) || errors.Is(err, task.ErrIDTaken) || errors.Is(err, ipcstate.ErrTaken)
 }
 
 func attempt(o Options, private bool) (*Tree, error) {
@@ -173,6 +174,10 @@ func fileProblem(err error) error {
 	if errors.As(err, &socket) {
 		return &HostError{Why: "a socket of the tree cannot be made again", Err: err, Hint: socket.Hint}
 	}
+	var queue *fdstate.QueueError
+	if errors.As(err, &queue) {
+		return &HostError{Why: "a message queue of the tree cannot be made", Err: err, Hint: "see sysctl fs.mqueue.* and ulimit -q"}
+	}
 	var shrunk *fdstate.ShrunkError
 	var other *fdstate.TypeError
 	found := errors.As(err, &shrunk) || errors.As(err, &other)
@@ -206,7 +211,7 @@ func (r *restart) destroy() error {
 	}
 	err = errors.Join(err, (&task.Tree{Procs: append(all, r.builder)}).Kill())
 	if !r.ids.ipc {
-		err = errors.Join(err, r.ipc.Abandon())
+		err = errors.Join(err, r.ipc.Abandon(), r.files.AbandonQueues())
 	}
 	return err
 }

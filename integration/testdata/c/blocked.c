@@ -2,6 +2,7 @@
 // sibling lets it go on; the call must give what it gives without a snapshot.
 #include "sysv.h"
 #include <linux/futex.h>
+#include <mqueue.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -59,6 +60,12 @@ static int take_messages(void *unused UNUSED) {
 	while (msgrcv(queue, &message, sizeof message.text, 5, IPC_NOWAIT) >= 0)
 		;
 	MUST(errno == ENOMSG);
+	return 0;
+}
+static mqd_t posix_queue;
+static int send_posix(void *unused UNUSED) {
+	wait_go();
+	MUST(mq_send(posix_queue, "hello", 5, 3) == 0);
 	return 0;
 }
 static int drain(void *unused UNUSED) {
@@ -247,6 +254,16 @@ static void b_msgrcv(void) {
 	errno = e;
 	CHECK(n == 1 && left == 7, "msgrcv gave %d, and %d", n, left);
 }
+static void b_mq_receive(void) {
+	char name[40], text[8192];
+	unsigned priority;
+	snprintf(name, sizeof name, "/supervise-test-%d", getpid());
+	posix_queue = mq_open(name, O_RDWR | O_CREAT | O_EXCL, 0600, NULL);
+	MUST(posix_queue >= 0 && mq_unlink(name) == 0);
+	go_on(send_posix);
+	int n = mq_receive(posix_queue, text, sizeof text, &priority);
+	CHECK(n == 5 && priority == 3, "mq_receive gave %d, priority %u", n, priority);
+}
 static void b_msgsnd(void) {
 	queue = made("msg", msgget(IPC_PRIVATE, 0600));
 	while (msgsnd(queue, &message, sizeof message.text, IPC_NOWAIT) == 0)
@@ -359,7 +376,7 @@ static const struct {
 #define C(n) {#n, b_##n}
 	C(read), C(poll), C(poll_timed), C(ppoll), C(select), C(pselect_timed), C(epoll_wait), C(epoll_wait_timed),
 	C(epoll_pwait), C(epoll_pwait2), C(futex), C(futex_timed), C(futex_bitset), C(wait4), C(waitid), C(pause),
-	C(sigsuspend), C(sigwaitinfo), C(sigtimedwait), C(semop), C(semtimedop), C(msgrcv), C(msgsnd), C(write_full), C(eventfd), C(signalfd),
+	C(sigsuspend), C(sigwaitinfo), C(sigtimedwait), C(semop), C(semtimedop), C(msgrcv), C(msgsnd), C(mq_receive), C(write_full), C(eventfd), C(signalfd),
 	C(timerfd), C(setlkw), C(open_fifo), C(nanosleep), C(clock_abs), C(clock_rel),
 };
 

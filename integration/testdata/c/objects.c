@@ -52,12 +52,17 @@ static int o_uffd(void) {
 	return fd < 0 || ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &reg) ? -1 : fd;
 }
 static int o_pidfd(void) { return syscall(SYS_pidfd_open, getpid(), 0); }
-static int o_mqueue(void) {
+static int new_queue(void) {
 	char name[64];
 	snprintf(name, sizeof name, "/supervise-test-%d", getpid());
 	int q = mq_open(name, O_RDWR | O_CREAT, 0600, NULL);
 	mq_unlink(name);
 	return q;
+}
+static int o_mqueue(void) { return mq_send(new_queue(), "x", 1, 0); }
+static int o_mqnotify(void) {
+	struct sigevent told = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
+	return mq_notify(new_queue(), &told);
 }
 static int waits(void *unused UNUSED) {
 	wait_go();
@@ -136,7 +141,7 @@ static const struct {
 	int (*make)(void);
 } kinds[] = {
 #define O(n) {#n, o_##n}
-	O(socketpair), O(tcp), O(udp), O(netlink), O(io_uring), O(fanotify), O(userfaultfd), O(sysvshm), O(pidfd), O(mqueue),
+	O(socketpair), O(tcp), O(udp), O(netlink), O(io_uring), O(fanotify), O(userfaultfd), O(sysvshm), O(pidfd), O(mqueue), O(mqnotify),
 	O(pastparent), O(ownfiles), O(landlock), O(seccomp), O(seccompkill), O(strict),
 	O(aio), O(secretmem), O(uffd),
 	O(traced), O(none),

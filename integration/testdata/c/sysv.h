@@ -1,4 +1,4 @@
-// sysv.h is what the programs with System V objects share. A killed program
+// sysv.h is what the programs with System V objects and message queues share. A killed program
 // leaves its objects behind: it notes them, so that the test can remove them.
 #ifndef SYSV_H
 #define SYSV_H
@@ -14,15 +14,20 @@ union semun {
 	unsigned short *array;
 };
 
-// made notes an object of kind "shm", "sem" or "msg".
-UNUSED static int made(const char *kind, int id) {
-	char name[1100], line[50];
-	CHECK(id >= 0, "make %s", kind);
+// note notes an object of kind "shm", "sem", "msg" or "mq".
+UNUSED static void note(const char *kind, const char *which) {
+	char name[1100], line[100];
 	snprintf(name, sizeof name, "%s.ipc", log_path);
-	int n = snprintf(line, sizeof line, "%s %d\n", kind, id);
+	int n = snprintf(line, sizeof line, "%s %s\n", kind, which);
 	int fd = open(name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
 	MUST(fd >= 0 && write(fd, line, n) == n);
 	close(fd);
+}
+UNUSED static int made(const char *kind, int id) {
+	char which[20];
+	CHECK(id >= 0, "make %s", kind);
+	snprintf(which, sizeof which, "%d", id);
+	note(kind, which);
 	return id;
 }
 
