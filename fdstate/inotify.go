@@ -38,12 +38,13 @@ func captureInotify(d *Desc, s *Survey) (Record, error) {
 	if err := d.refuseEvents(); err != nil {
 		return nil, err
 	}
+	names, err := s.findWatched()
+	if err != nil {
+		return nil, err
+	}
 	rec := &Inotify{}
 	for _, w := range watches {
-		file, err := s.watchName(watchKey(w.Sdev, w.Ino, w.HandleType, w.Handle))
-		if err != nil {
-			return nil, fmt.Errorf("watch %d: %w", w.WD, err)
-		}
+		file := names.found[watchKey(w.Sdev, w.Ino, w.HandleType, w.Handle)]
 		if file == nil {
 			return nil, Refuse(fmt.Sprintf("the file of its watch %d (inode %d of device %d:%d) was not found by any name",
 				w.WD, w.Ino, w.Sdev>>20, w.Sdev&(1<<20-1)), "root finds every file that still has a name")

@@ -1,7 +1,9 @@
 package fdstate
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -13,6 +15,10 @@ import (
 // name, File.Link.
 type Regular struct {
 	Size int64 `cbor:"1,keyasint,omitempty" json:"size"`
+
+	// Other is another name of the file, if the one that it was opened by is
+	// gone.
+	Other string `cbor:"2,keyasint,omitempty" json:"other,omitempty"`
 }
 
 // ShrunkError says that a file has lost bytes since the snapshot.
@@ -46,25 +52,51 @@ func captureRegular(d *Desc, s *Survey) (Record, error) {
 	if err := d.checkProcFile(s); err != nil {
 		return nil, err
 	}
-	if err := d.checkPath(); err != nil {
-		return nil, err
+	rec := &Regular{Size: d.Stat.Size}
+	err := d.checkPath()
+	if d.nameGone() {
+		rec.Other, err = d.otherName()
 	}
-	return &Regular{Size: d.Stat.Size}, nil
+	return rec, err
 }
 
-// checkProcFile refuses files of /proc that belong to a process, unless it is
-// the only one that has it open: when it is restored, it is certain that this
-// process exists, and its threads do not.
+// nameGone tells that a file was opened by a name which was removed, and has
+// others.
+func (d *Desc) nameGone() bool {
+	return d.mode() == unix.S_IFREG && d.Stat.Nlink > 0 && strings.HasSuffix(d.Link, " (deleted)") && d.checkPath() != nil
+}
+
+// otherName finds another name of the file.
+func (d *Desc) otherName() (string, error) {
+	w, err := d.survey.findWatched()
+	if err != nil {
+		return "", err
+	}
+	name := w.found[d.fileKey]
+	if name == nil {
+		return "", Refuse("its name was removed, and none of its other names was found", "root finds every file that still has a name")
+	}
+	return name.Path, nil
+}
+
+// checkProcFile refuses files of /proc about processes that do not exist, for
+// certain, when they are opened again: all processes of the tree do when a
+// process opens what it alone has, and none does before. Threads come later.
 func (d *Desc) checkProcFile(s *Survey) error {
 	rest, ok := strings.CutPrefix(d.Link, "/proc/")
 	if !ok || rest[0] < '0' || rest[0] > '9' {
 		return nil
 	}
 	id, file, _ := strings.Cut(rest, "/")
-	for _, u := range d.Users {
-		if id != fmt.Sprint(s.Procs[u.Proc].Held.ID) || strings.HasPrefix(file, "task/") {
-			return Refuse("it is a file of /proc about another task", "")
-		}
+	inTree := slices.ContainsFunc(s.Procs, func(p Proc) bool { return id == fmt.Sprint(p.Held.ID) })
+	shared := slices.ContainsFunc(d.Users, func(u User) bool { return u.Proc != d.Proc })
+	switch {
+	case !inTree:
+		return Refuse("it is a file of /proc about a process outside the tree", "")
+	case strings.HasPrefix(file, "task/"):
+		return Refuse("it is a file of /proc about a thread", "")
+	case shared:
+		return Refuse("it is a file of /proc about a process, shared by several processes", "")
 	}
 	return nil
 }
@@ -72,13 +104,14 @@ func (d *Desc) checkProcFile(s *Survey) error {
 // Restore opens the file and never creates or truncates it. One that has
 // grown is fine, as is.
 func (rec *Regular) Restore(o *Opener, f *File, at Slot) error {
-	o.OpenPath(at, "open", f.Link, f.Flags)
+	path := cmp.Or(rec.Other, f.Link)
+	o.OpenPath(at, "open", path, f.Flags)
 	o.stat(at.Num, func(st *unix.Stat_t) error {
 		switch {
 		case st.Mode&unix.S_IFMT != unix.S_IFREG:
-			return &TypeError{Path: f.Link, Was: unix.S_IFREG, Mode: st.Mode}
+			return &TypeError{Path: path, Was: unix.S_IFREG, Mode: st.Mode}
 		case st.Size < rec.Size:
-			return &ShrunkError{Path: f.Link, Was: rec.Size, Size: st.Size}
+			return &ShrunkError{Path: path, Was: rec.Size, Size: st.Size}
 		}
 		return nil
 	})

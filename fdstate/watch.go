@@ -56,8 +56,9 @@ type watched struct {
 
 // wantedFile is what else fdinfo says.
 type wantedFile struct {
-	ino  uint64
-	mask uint32
+	ino   uint64
+	mask  uint32
+	named bool // a name is needed: being open in the tree does not help
 }
 
 // sdev is the device of a mount's file system in the kernel's own form.
@@ -66,21 +67,12 @@ func sdev(m procfs.Mount) uint32 { return m.DevMajor<<20 | m.DevMinor }
 // opens are the events of someone who looks into a directory.
 const opens = unix.IN_OPEN | unix.IN_ACCESS | unix.IN_CLOSE_NOWRITE
 
-// watchName tells how to find a watched file again; nil if nobody knows.
-func (s *Survey) watchName(key fileKey) (*WatchName, error) {
-	if s.watched == nil {
-		w, err := s.findWatched()
-		if err != nil {
-			return nil, err
-		}
-		s.watched = w
-	}
-	return s.watched.found[key], nil
-}
-
-// findWatched looks for everything that is watched: first where it may well
-// be, then by handle, which takes privilege, and then everywhere.
+// findWatched looks for everything that is watched, once: first where it may
+// well be, then by handle, which takes privilege, and then everywhere.
 func (s *Survey) findWatched() (*watched, error) {
+	if s.watched != nil {
+		return s.watched, nil
+	}
 	w := &watched{s: s, wanted: map[fileKey]wantedFile{}, inodes: map[uint64]bool{}, found: map[fileKey]*WatchName{},
 		where: map[uint32]bool{}, mounts: map[int]procfs.Mount{}, root: fmt.Sprintf("/proc/%d/root", s.pid(0))}
 	mounts, err := procfs.ReadMountInfo(int(s.pid(0)))
@@ -103,18 +95,26 @@ func (s *Survey) findWatched() (*watched, error) {
 			search()
 		}
 	}
+	s.watched = w
 	return w, nil
 }
 
-// want adds what a description watches.
+// want adds what a description watches, and itself if it needs another name.
 func (w *watched) want(d *Desc) error {
+	if d.nameGone() {
+		if key, ok := w.keyOf(fdPath(d.PID, d.FD), unix.AT_SYMLINK_FOLLOW); ok {
+			d.fileKey = key
+			w.wanted[key] = wantedFile{ino: d.Stat.Ino, named: true}
+			w.inodes[d.Stat.Ino], w.where[key.sdev] = true, true
+		}
+	}
 	if d.anonName() != "inotify" {
 		return nil
 	}
 	watches, err := d.Info.Inotify()
 	for _, in := range watches {
 		key := watchKey(in.Sdev, in.Ino, in.HandleType, in.Handle)
-		w.wanted[key] = wantedFile{in.Ino, in.Mask | w.wanted[key].mask}
+		w.wanted[key] = wantedFile{in.Ino, in.Mask | w.wanted[key].mask, w.wanted[key].named}
 		w.inodes[in.Ino], w.where[in.Sdev] = true, true
 	}
 	return err
@@ -156,7 +156,7 @@ func (w *watched) tryPath(name string) {
 func (w *watched) searchOpen() {
 	for _, d := range w.s.Descs {
 		key, ok := w.keyOf(fdPath(d.PID, d.FD), unix.AT_SYMLINK_FOLLOW)
-		if _, wanted := w.wanted[key]; !ok || !wanted || w.found[key] != nil {
+		if want, wanted := w.wanted[key]; !ok || !wanted || want.named || w.found[key] != nil {
 			continue
 		}
 		w.found[key] = &WatchName{Path: fmt.Sprintf("/proc/%d/fd/%d", w.s.Procs[d.Proc].Held.ID, d.FD), Follow: true}

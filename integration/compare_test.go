@@ -41,6 +41,7 @@ var afterRestart = []rule{
 	{regexp.MustCompile(`(/dev/shm/.*flags: 02?)5(\d{5}) `), "${1}1$2 ", "O_NOFOLLOW: was for the open alone, by shm_open"},
 	{regexp.MustCompile(`(a deleted file .*flags: )020300002`), "${1}0100002", "O_TMPFILE: a nameless file is made anew in another way"},
 	{regexp.MustCompile(`events: 400000(00|18) `), "events: disarmed ", "EPOLLONESHOT that has fired cannot be made; it still reports errors"},
+	{regexp.MustCompile(`\S*/d2/other name `), "a deleted file ", "a file whose name was removed is opened by another of its names"},
 	{regexp.MustCompile(` f_handle:[0-9a-f]+`), "", "inotify: a file without a name is made anew"},
 	{regexp.MustCompile(`Seccomp: \d`), "", "not compared: refused if used"},
 }

@@ -104,6 +104,7 @@ var programs = func() []program {
 		one("controls"),
 		one("files").inSession().alone(),
 		one("unlinked"),
+		one("names").alone(),
 		one("unlinkedmap"),
 		one("replaced"),
 		one("pipes"),
