@@ -21,11 +21,12 @@ type watcher interface {
 func (r *Restorer) Arm(i int, p *task.Process) error {
 	o := r.opener(p)
 	for file := range r.state.Files {
-		if r.firstProc(file) != i {
+		num := r.state.Tables[i].Find(file)
+		if r.firstProc(file) != i || num < 0 {
 			continue
 		}
 		mark := len(o.then)
-		r.arm(o, file, r.state.Tables[i].Find(file))
+		r.arm(o, file, num)
 		o.wrap(mark, func(err error) error { return fmt.Errorf("restore %s: %w", r.state.Files[file].Link, err) })
 	}
 	return o.Run()

@@ -81,7 +81,8 @@ func (d *Desc) checkFlight(kind *Kind, rec Record, f *File) error {
 	_, links := rec.(linker)
 	_, timer := rec.(*Timerfd)
 	_, pty := rec.(*Pty)
-	if links || timer || pty || kind.Late || f.Owner != nil || len(f.Locks) > 0 {
+	_, watches := rec.(watcher)
+	if links || timer || pty || watches || kind.Late || f.Owner != nil || len(f.Locks) > 0 {
 		return RefuseNow(fmt.Sprintf("no process has it (%s) while it is in a message", kind.Name))
 	}
 	return nil

@@ -89,7 +89,7 @@ func (d *Desc) checkProcFile(s *Survey) error {
 	}
 	id, file, _ := strings.Cut(rest, "/")
 	inTree := slices.ContainsFunc(s.Procs, func(p Proc) bool { return id == fmt.Sprint(p.Held.ID) })
-	shared := slices.ContainsFunc(d.Users, func(u User) bool { return u.Proc != d.Proc })
+	shared := d.InFlight() || slices.ContainsFunc(d.Users, func(u User) bool { return u.Proc != d.Proc })
 	switch {
 	case !inTree:
 		return Refuse("it is a file of /proc about a process outside the tree", "")

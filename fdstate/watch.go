@@ -101,6 +101,9 @@ func (s *Survey) findWatched() (*watched, error) {
 
 // want adds what a description watches, and itself if it needs another name.
 func (w *watched) want(d *Desc) error {
+	if d.InFlight() {
+		return nil
+	}
 	if d.nameGone() {
 		if key, ok := w.keyOf(fdPath(d.PID, d.FD), unix.AT_SYMLINK_FOLLOW); ok {
 			d.fileKey = key
@@ -155,6 +158,9 @@ func (w *watched) tryPath(name string) {
 // searchOpen tries what the tree has open, for files that have no name.
 func (w *watched) searchOpen() {
 	for _, d := range w.s.Descs {
+		if d.InFlight() {
+			continue
+		}
 		key, ok := w.keyOf(fdPath(d.PID, d.FD), unix.AT_SYMLINK_FOLLOW)
 		if want, wanted := w.wanted[key]; !ok || !wanted || want.named || w.found[key] != nil {
 			continue
