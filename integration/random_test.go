@@ -1,57 +1,56 @@
 package integration
 
 import (
-	"flag"
-	"fmt"
 	"os"
 	"strconv"
 	"testing"
 	"time"
 )
 
-// seed makes the tree of a seed that failed again:
-//
-//	go test ./integration -run TestRandom -seed 4711
-var seed = flag.Int64("seed", 0, "the only seed for TestRandom; 0: new ones")
-
-// randomTime is how long TestRandom looks for a seed that fails. The variable
-// SUPERVISE_RANDOM gives it another time, such as 1h.
-const randomTime = 20 * time.Second
-
-// TestRandom builds trees with random state, ends them after a snapshot and
-// compares what comes back. The seed decides on the user and the way, too.
-func TestRandom(t *testing.T) {
-	if *seed != 0 {
-		random(t, *seed)
+// TestRandomTree builds trees with state of every kind, chosen by a seed, and
+// compares them after a restart. $SUPERVISE_SEED runs a single seed again;
+// $SUPERVISE_SEEDS, a duration such as 1h, goes on with new seeds for so long.
+func TestRandomTree(t *testing.T) {
+	if seed := os.Getenv("SUPERVISE_SEED"); seed != "" {
+		randomTree(t, seed)
 		return
 	}
-	long := randomTime
-	if v := os.Getenv("SUPERVISE_RANDOM"); v != "" {
-		var err error
-		if long, err = time.ParseDuration(v); err != nil {
-			t.Fatal(err)
-		}
+	const usual = 8
+	first, end := int64(1), time.Time{}
+	if d, err := time.ParseDuration(os.Getenv("SUPERVISE_SEEDS")); err == nil {
+		first, end = time.Now().Unix(), time.Now().Add(d)
 	}
-	n := 0
-	first := time.Now().UnixNano() / 1000
-	for end := time.Now().Add(long); time.Now().Before(end) && !t.Failed(); n++ {
-		random(t, first+int64(n))
+	for seed := first; !t.Failed() && (seed < first+usual || time.Now().Before(end)); seed++ {
+		randomTree(t, strconv.FormatInt(seed, 10))
 	}
-	t.Logf("%d trees", n)
 }
 
-// random tries one seed.
-func random(t *testing.T, seed int64) {
-	t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
-		t.Cleanup(func() {
-			if t.Failed() {
-				t.Logf("again: go test ./integration -run TestRandom -seed %d", seed)
-			}
-		})
-		u := users()
-		mode := modes[1:][seed/2%int64(len(modes)-1)]
-		prog := one("random").with(strconv.FormatInt(seed, 10)).alone()
-		t.Logf("%s, %s", u[seed%int64(len(u))].name, mode.name)
-		mode.run(newPlace(t, u[seed%int64(len(u))]), prog)
+// randomTree takes a snapshot of the tree of a seed, restarts it, and does so
+// again with the restarted one.
+func randomTree(t *testing.T, seed string) {
+	t.Run(seed, func(t *testing.T) {
+		for _, u := range users() {
+			t.Run(u.name, func(t *testing.T) {
+				t.Parallel()
+				p := newPlace(t, u)
+				prog := one("random").with(seed)
+				j := p.start(prog)
+				first := j.settle()
+				before := first
+				for n := range 2 {
+					image := p.path("image" + strconv.Itoa(n))
+					p.checkpoint(j.pid(), image)
+					j.undisturbed(before)
+					saved := p.saveFiles()
+					j.killTree()
+					j.close()
+					p.putBack(saved)
+					j = p.restart(prog, image)
+					j.like(first)
+					before = j.settle()
+				}
+				j.finish(1)
+			})
+		}
 	})
 }

@@ -1,373 +1,396 @@
-// random: a tree of processes with random state, made from the seed argv[3].
-// Every process writes down how it sees itself, and after the snapshot checks
-// that it is still so; what can be seen only once, such as data in pipes and
-// queues of signals, it takes out and compares with what was put in.
+// random SEED: a tree of processes with state of every kind, all of it chosen
+// by the seed. What the kernel does not show from outside, it checks itself.
 #include "prog.h"
+
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
-#include <sys/personality.h>
+#include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
 
-enum { MOST = 24, DEEPEST = 3, REGIONS = 12, PIPES = 6, QUEUED = 8, CHILDREN = 4, THREADS = 3, TIMERS = 4 };
+enum { MOST_PROCESSES = 24, MOST_CHECKS = 400, FAR = 100000 };
 
+static uint64_t rng;
+static uint64_t rnd(uint64_t n) { // 0 to n-1; splitmix64
+	uint64_t z = (rng += 0x9e3779b97f4a7c15u);
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+	return (z ^ z >> 31) % n;
+}
+
+// What all processes of the tree share.
 static struct shared {
-	int tasks, complete, written; // processes and threads, those that are complete, and have written down what they see
-	int processes, looked;        // those that check themselves, and have looked again
-	int next, built[200];         // a tree is built by one process at a time, for the sake of the seed
-} volatile *all;
-static void add(volatile int *counter) { __atomic_add_fetch(counter, 1, __ATOMIC_SEQ_CST); }
-static void reach(volatile int *counter, volatile int *goal) {
-	while (__atomic_load_n(counter, __ATOMIC_SEQ_CST) < __atomic_load_n(goal, __ATOMIC_SEQ_CST))
-		nap_ms(1);
+	volatile int born, settled;
+} *tree;
+
+// A check of something made earlier. Processes inherit those of their parents;
+// what a check uses up belongs to one process, its owner.
+struct check {
+	void (*fn)(struct check *);
+	pid_t owner; // 0: anybody may check it, any number of times
+	int fd, fd2, n;
+	uint64_t seed, size;
+	void *at;
+	timer_t timer;
+};
+static struct check checks[MOST_CHECKS];
+static int n_checks;
+
+static struct check *later(void (*fn)(struct check *), pid_t owner) {
+	MUST(n_checks < MOST_CHECKS);
+	struct check *c = &checks[n_checks++];
+	*c = (struct check){.fn = fn, .owner = owner, .fd = -1, .fd2 = -1};
+	return c;
 }
 
-// The state of this process, from which it checks itself.
-static struct region {
-	uint64_t *at, seed;
-	size_t size;
-} regions[REGIONS];
-static struct {
-	int in, out, size;
-	unsigned seed;
-} pipes[PIPES];
-static struct {
-	int sig, value;
-} queued[QUEUED];
-static struct {
-	pid_t pid;
-	int status, stopped;
-} children[CHILDREN];
-static pthread_t threads[THREADS];
-static int timers[TIMERS];
-static int n_regions, n_pipes, n_queued, n_children, n_threads, n_timers, depth, files, place;
-
-static uint64_t seed;
-static unsigned rnd(unsigned below) {
-	seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
-	return (seed >> 20) % below;
+// moved puts a descriptor at a random free number, maybe with close-on-exec.
+static int moved(int fd) {
+	MUST(fd >= 0);
+	int to = fcntl(fd, rnd(2) ? F_DUPFD : F_DUPFD_CLOEXEC, 3 + rnd(600));
+	MUST(to >= 0);
+	close(fd);
+	return to;
 }
 
-static void add_region(int flags) {
-	if (n_regions == REGIONS)
-		return;
-	struct region *r = &regions[n_regions++];
-	r->size = (1 + rnd(30)) * PAGE, r->seed = rnd(1 << 30);
-	r->at = map(r->size, RW, flags);
-	fill(r->at, r->size, r->seed);
-	if (rnd(3) == 0)
-		MUST(mprotect(r->at, r->size, PROT_READ) == 0);
+static void name(char *to, const char *what) {
+	static int n;
+	sprintf(to, "%s-%d-%d", what, getpid(), n++);
 }
-static void anon(void) { add_region(ANON); }
-static void shanon(void) { add_region(SHANON); }
-static void mapped_file(void) {
-	char name[64];
-	size_t size = (1 + rnd(5)) * PAGE;
-	snprintf(name, sizeof name, "map-%d-%d", getpid(), files++);
-	int fd = rnd(2) ? open(name, O_RDWR | O_CREAT | O_EXCL, 0600) : memfd_create(name, 0);
-	if (fd < 0 && errno == ENOENT)
-		return; // the directory is gone
-	MUST(fd >= 0 && ftruncate(fd, size) == 0);
-	uint64_t *p = mmap(NULL, size, RW, MAP_SHARED, fd, 0);
-	MUST(p != MAP_FAILED);
-	if (n_regions == REGIONS)
-		return;
-	regions[n_regions++] = (struct region){p, rnd(1 << 30), size};
-	fill(p, size, regions[n_regions - 1].seed);
+
+static void check_memory(struct check *c) { holds("memory", c->at, c->size, c->seed); }
+static void memory(void) {
+	size_t pages = 1 + rnd(64);
+	char *m = map((pages + 4) * PAGE, RW, rnd(3) ? ANON : SHANON);
+	struct check *c = later(check_memory, 0);
+	c->at = m + PAGE, c->size = (1 + rnd(pages)) * PAGE, c->seed = rnd(1 << 30);
+	fill(c->at, c->size, c->seed);
 	if (rnd(2))
-		close(fd);
+		MUST(munmap(m + (pages + 2) * PAGE, PAGE) == 0); // a hole
+	if (rnd(3) == 0)
+		MUST(mprotect(c->at, c->size, PROT_READ) == 0);
+}
+
+static void check_pipe(struct check *c) {
+	char got[65536], want[65536];
+	fill(want, sizeof want, c->seed);
+	MUST(read(c->fd, got, sizeof got) == c->n && memcmp(got, want, c->n) == 0);
 }
 static void a_pipe(void) {
 	int p[2];
-	char buf[5000];
-	if (n_pipes == PIPES)
-		return;
-	MUST(pipe2(p, rnd(2) ? O_CLOEXEC : 0) == 0);
-	unsigned s = rnd(256);
-	int size = rnd(sizeof buf);
-	for (int i = 0; i < size; i++)
-		buf[i] = s + i * 7;
-	MUST(write(p[1], buf, size) == size);
-	pipes[n_pipes].in = p[0], pipes[n_pipes].out = p[1], pipes[n_pipes].size = size, pipes[n_pipes].seed = s;
-	n_pipes++;
+	MUST(pipe2(p, rnd(2) ? O_NONBLOCK : 0) == 0);
+	struct check *c = later(check_pipe, getpid());
+	char data[65536];
+	c->seed = rnd(1 << 30), c->n = 1 + rnd(9000);
+	fill(data, sizeof data, c->seed);
+	MUST(write(p[1], data, c->n) == c->n);
+	c->fd = moved(p[0]);
+	if (rnd(2))
+		close(p[1]);
+	else
+		c->fd2 = moved(p[1]);
 }
-static void a_file(void) {
-	char name[64], buf[3000];
-	snprintf(name, sizeof name, "file-%d-%d", getpid(), files++);
-	int fd = open(name, O_RDWR | O_CREAT | (rnd(3) ? 0 : O_APPEND), 0600);
-	if (fd < 0 && errno == ENOENT)
-		return;
-	memset(buf, rnd(256), sizeof buf);
-	MUST(fd >= 0 && write(fd, buf, 1 + rnd(sizeof buf)) > 0);
-	lseek(fd, rnd(2000), SEEK_SET);
-	if (rnd(3) == 0)
-		unlink(name);
-	if (rnd(3) == 0)
-		flock(fd, rnd(2) ? LOCK_SH : LOCK_EX);
-	if (rnd(3) == 0)
-		fcntl(dup(fd), F_SETFD, FD_CLOEXEC);
+
+static void check_file(struct check *c) {
+	char *got = map(c->size, RW, ANON);
+	MUST(pread(c->fd, got, c->size, 0) == (ssize_t)c->size);
+	holds("file", got, c->size, c->seed);
+	CHECK(lseek(c->fd, 0, SEEK_CUR) == c->n, "fd %d at %ld, want %d", c->fd, lseek(c->fd, 0, SEEK_CUR), c->n);
+	munmap(got, c->size);
 }
-static void counters(void) {
-	int e = eventfd(rnd(1000), rnd(2) ? EFD_NONBLOCK : 0), t = timerfd_create(CLOCK_MONOTONIC, 0), ep = epoll_create1(0);
-	struct itimerspec far = {{rnd(100), 5}, {5000 + rnd(1000), 0}};
-	struct epoll_event ev = {EPOLLIN | (rnd(2) ? EPOLLET : 0), {.u64 = rnd(1 << 30)}};
-	MUST(e >= 0 && t >= 0 && ep >= 0 && timerfd_settime(t, 0, &far, NULL) == 0);
-	MUST(epoll_ctl(ep, EPOLL_CTL_ADD, e, &ev) == 0 && epoll_ctl(ep, EPOLL_CTL_ADD, t, &ev) == 0);
+static void file(void) {
+	char path[64];
+	name(path, "file");
+	int how = rnd(3);
+	int fd = how == 0 ? memfd_create("random", 0) : open(path, O_RDWR | O_CREAT | (rnd(2) ? O_APPEND : 0), 0600);
+	MUST(fd >= 0);
+	struct check *c = later(check_file, 0);
+	c->seed = rnd(1 << 30), c->size = 8 * (1 + rnd(4000));
+	char *data = map(c->size, RW, ANON);
+	fill(data, c->size, c->seed);
+	MUST(write(fd, data, c->size) == (ssize_t)c->size);
+	munmap(data, c->size);
+	c->n = lseek(fd, rnd(2 * c->size), SEEK_SET);
+	if (how == 1)
+		MUST(unlink(path) == 0);
+	if (how == 2 && rnd(2))
+		MUST(flock(fd, (rnd(2) ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0);
+	c->fd = moved(fd);
+}
+
+static void check_eventfd(struct check *c) {
+	uint64_t got;
+	MUST(read(c->fd, &got, 8) == 8 && got == c->seed);
+}
+static void an_eventfd(void) {
+	struct check *c = later(check_eventfd, getpid());
+	c->seed = 1 + rnd(1ull << 40);
+	int fd = eventfd(0, rnd(2) ? EFD_NONBLOCK : 0);
+	MUST(write(fd, &c->seed, 8) == 8);
+	c->fd = moved(fd);
+}
+
+static void check_timerfd(struct check *c) {
+	struct itimerspec t;
+	MUST(timerfd_gettime(c->fd, &t) == 0 && t.it_interval.tv_sec == c->n);
+	CHECK(t.it_value.tv_sec > FAR / 2, "timerfd: %ld s left", t.it_value.tv_sec);
+}
+static void a_timerfd(void) {
+	static const clockid_t clocks[] = {CLOCK_MONOTONIC, CLOCK_BOOTTIME, CLOCK_REALTIME};
+	struct check *c = later(check_timerfd, 0);
+	c->n = rnd(1000);
+	struct itimerspec t = {{c->n, 0}, {FAR, 0}};
+	int fd = timerfd_create(clocks[rnd(3)], 0);
+	MUST(timerfd_settime(fd, 0, &t, NULL) == 0);
+	c->fd = moved(fd);
+}
+
+static void check_nothing(struct check *c UNUSED) {}
+static void an_epoll(void) {
+	int ep = epoll_create1(0);
+	for (int i = 0; i < n_checks; i++) {
+		struct epoll_event ev = {.events = rnd(2) ? EPOLLIN : EPOLLIN | EPOLLET, .data.u64 = rnd(1ull << 60)};
+		if (checks[i].fd >= 0 && rnd(2) && epoll_ctl(ep, EPOLL_CTL_ADD, checks[i].fd, &ev) < 0)
+			MUST(errno == EPERM || errno == EEXIST); // regular files
+	}
+	later(check_nothing, 0)->fd2 = moved(ep);
+}
+
+static void a_signalfd(void) {
 	sigset_t set;
 	sigemptyset(&set);
-	sigaddset(&set, SIGRTMIN + rnd(20));
-	MUST(signalfd(-1, &set, 0) >= 0);
+	for (int i = 0; i < 5; i++)
+		sigaddset(&set, SIGRTMIN + rnd(20));
+	later(check_nothing, 0)->fd2 = moved(signalfd(-1, &set, rnd(2) ? SFD_NONBLOCK : 0));
 }
-static void nothing(int sig UNUSED) {}
-static void dispositions(void) {
-	static const int sigs[] = {SIGUSR1, SIGUSR2, SIGHUP, SIGALRM, SIGPIPE, SIGWINCH, SIGURG};
-	struct sigaction sa = {.sa_handler = rnd(2) ? nothing : SIG_IGN, .sa_flags = SA_RESTART | (rnd(2) ? SA_ONSTACK : 0)};
-	sigaddset(&sa.sa_mask, 1 + rnd(30));
-	MUST(sigaction(sigs[rnd(7)], &sa, NULL) == 0);
+
+static void check_signal(struct check *c) {
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, c->n);
+	siginfo_t info;
+	struct timespec none = {0};
+	MUST(sigtimedwait(&set, &info, &none) == c->n);
+	CHECK(info.si_value.sival_ptr == (void *)c->seed, "signal %d brings %p, want %#lx", c->n, info.si_value.sival_ptr, c->seed);
 }
-static void queue(void) {
-	if (n_queued == QUEUED)
-		return;
-	sigset_t one;
-	int sig = SIGRTMIN + 1 + rnd(3), value = rnd(1 << 30);
-	sigemptyset(&one);
-	sigaddset(&one, sig);
-	MUST(sigprocmask(SIG_BLOCK, &one, NULL) == 0);
-	MUST(sigqueue(getpid(), sig, (union sigval){.sival_int = value}) == 0);
-	queued[n_queued].sig = sig, queued[n_queued++].value = value;
+static void a_signal(void) {
+	struct check *c = later(check_signal, getpid());
+	c->n = SIGRTMIN + rnd(20), c->seed = rnd(1ull << 60);
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, c->n);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	MUST(sigqueue(getpid(), c->n, (union sigval){.sival_ptr = (void *)c->seed}) == 0);
+}
+
+static void check_timer(struct check *c) {
+	struct itimerspec t;
+	MUST(timer_gettime(c->timer, &t) == 0 && t.it_interval.tv_sec == c->n);
+	CHECK(t.it_value.tv_sec > FAR / 2, "timer: %ld s left", t.it_value.tv_sec);
 }
 static void a_timer(void) {
-	static const clockid_t clocks[] = {CLOCK_MONOTONIC, CLOCK_REALTIME, CLOCK_BOOTTIME, CLOCK_PROCESS_CPUTIME_ID};
-	struct sigevent ev = {.sigev_notify = rnd(2) ? SIGEV_SIGNAL : SIGEV_NONE, .sigev_signo = SIGRTMIN + 9, .sigev_value.sival_int = rnd(99)};
-	struct itimerspec far = {{rnd(50), rnd(1000)}, {3000 + rnd(1000), 0}};
-	if (n_timers == TIMERS)
-		return;
-	if (rnd(2)) // so that there are gaps between the ids
-		MUST(syscall(SYS_timer_create, CLOCK_MONOTONIC, &ev, &timers[n_timers]) == 0 && syscall(SYS_timer_delete, timers[n_timers]) == 0);
-	MUST(syscall(SYS_timer_create, clocks[rnd(4)], &ev, &timers[n_timers]) == 0);
-	MUST(syscall(SYS_timer_settime, timers[n_timers], 0, &far, NULL) == 0);
-	n_timers++;
-	struct itimerval it = {{rnd(9), 0}, {4000 + rnd(100), 0}};
-	MUST(setitimer(rnd(2) ? ITIMER_REAL : ITIMER_VIRTUAL, &it, NULL) == 0);
+	static const clockid_t clocks[] = {CLOCK_MONOTONIC, CLOCK_BOOTTIME, CLOCK_REALTIME};
+	struct check *c = later(check_timer, getpid()); // not inherited over fork
+	c->n = rnd(1000);
+	struct sigevent ev = {.sigev_notify = rnd(2) ? SIGEV_SIGNAL : SIGEV_NONE, .sigev_signo = SIGRTMIN + rnd(20), .sigev_value.sival_int = c->n};
+	struct itimerspec t = {{c->n, 0}, {FAR, 0}};
+	MUST(timer_create(clocks[rnd(3)], &ev, &c->timer) == 0 && timer_settime(c->timer, 0, &t, NULL) == 0);
 }
-static void attributes(void) {
-	char name[16];
-	snprintf(name, sizeof name, "r%u", rnd(1 << 20));
-	prctl(PR_SET_NAME, name);
-	setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + rnd(3));
-	umask(rnd(0100) & ~0600);
-	prctl(PR_SET_TIMERSLACK, 1000 + rnd(100000));
-	prctl(PR_SET_DUMPABLE, 1);
-	personality(rnd(2) ? ADDR_NO_RANDOMIZE : 0);
-	struct rlimit l = {1000 + rnd(20), 1100 + rnd(20)};
-	setrlimit(rnd(2) ? RLIMIT_NOFILE : RLIMIT_CORE, &l);
-	if (rnd(4) == 0)
-		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	if (rnd(4) == 0)
-		prctl(PR_SET_CHILD_SUBREAPER, 1);
-}
-static void directory(void) {
-	char name[64], up[80];
-	snprintf(name, sizeof name, "dir-%d-%d", getpid(), files++);
-	if (mkdir(name, 0700) != 0)
-		return; // the directory is gone
-	MUST(chdir(name) == 0);
-	snprintf(up, sizeof up, "../%s", name);
-	if (rnd(4) == 0)
-		MUST(rmdir(up) == 0);
-}
-static void position(void) {
-	if (rnd(2))
-		setsid();
-	else
-		setpgid(0, 0);
+static void an_itimer(void) {
+	struct itimerval t = {{rnd(1000), 0}, {FAR, 0}};
+	MUST(setitimer(rnd(3), &t, NULL) == 0);
 }
 
-// see writes down how the process sees itself, without changing anything.
-static int put(char *at, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static int put(char *at, const char *fmt, ...) {
-	va_list ap;
-	va_start(ap, fmt);
-	int n = vsprintf(at, fmt, ap);
-	va_end(ap);
-	return n;
-}
-static void see(char *at) {
-	char path[400] = "gone", name[17] = "";
-	struct stat st;
-	struct rlimit l;
-	struct sigaction sa;
+static void mask(void) {
 	sigset_t set;
-	MUST(syscall(SYS_getcwd, path, sizeof path) > 0 || errno == ENOENT);
-	mode_t mask = umask(0);
-	umask(mask);
-	prctl(PR_GET_NAME, name);
-	at += put(at, "pid %d pgid %d sid %d cwd %s umask %o name %s nice %d slack %d persona %x nnp %d\n", getpid(), getpgrp(), getsid(0),
-	          path, mask, name, getpriority(PRIO_PROCESS, 0), prctl(PR_GET_TIMERSLACK), personality(0xffffffff), prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0));
-	for (int i = 0; i < RLIM_NLIMITS; i++)
-		if (getrlimit(i, &l) == 0)
-			at += put(at, "limit %d %lx %lx\n", i, l.rlim_cur, l.rlim_max);
-	for (int sig = 1; sig < 65; sig++)
-		if (sigaction(sig, NULL, &sa) == 0)
-			at += put(at, "%d:%p,%x,%lx ", sig, (void *)sa.sa_handler, sa.sa_flags, *(long *)&sa.sa_mask);
-	sigprocmask(SIG_BLOCK, NULL, &set);
-	at += put(at, "\nmask %lx ", *(long *)&set);
-	sigpending(&set);
-	at += put(at, "pending %lx\n", *(long *)&set);
-	for (int fd = 3; fd < 200; fd++) { // the first three are the restart's
-		if (fstat(fd, &st) != 0)
-			continue;
-		int file = S_ISREG(st.st_mode);
-		at += put(at, "fd %d mode %o size %ld links %d pos %ld flags %x %x\n", fd, st.st_mode, file ? (long)st.st_size : 0, file ? (int)st.st_nlink : 0,
-		          (long)lseek(fd, 0, SEEK_CUR), fcntl(fd, F_GETFL), fcntl(fd, F_GETFD));
+	sigemptyset(&set);
+	for (int i = 0; i < 4; i++)
+		sigaddset(&set, 1 + rnd(63));
+	sigprocmask(SIG_BLOCK, &set, NULL);
+}
+static void actions(void) {
+	static const int signals[] = {SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE, SIGALRM, SIGWINCH, SIGURG, SIGTTOU, SIGTTIN};
+	struct sigaction a = {.sa_handler = SIG_IGN, .sa_flags = rnd(2) ? SA_RESTART : 0};
+	MUST(sigaction(signals[rnd(9)], &a, NULL) == 0);
+}
+
+static void attributes(void) {
+	char path[64];
+	switch (rnd(6)) {
+	case 0:
+		umask(rnd(0100));
+		return;
+	case 1:
+		name(path, "dir");
+		MUST(mkdir(path, 0700) == 0 && chdir(path) == 0);
+		return;
+	case 2:
+		MUST(setpriority(PRIO_PROCESS, 0, rnd(19)) == 0 || errno == EACCES); // lower than it is
+		return;
+	case 3:
+		sprintf(path, "n%lu", rnd(1000000));
+		prctl(PR_SET_NAME, path);
+		return;
+	case 4:
+		prctl(PR_SET_TIMERSLACK, 50000 + rnd(50000));
+		return;
+	default: {
+		struct rlimit l;
+		getrlimit(RLIMIT_CORE, &l);
+		l.rlim_cur = rnd(2) && l.rlim_max ? 4096 : 0;
+		MUST(setrlimit(RLIMIT_CORE, &l) == 0);
 	}
-	for (int i = 0; i < n_timers; i++) {
-		struct itimerspec its;
-		MUST(syscall(SYS_timer_gettime, timers[i], &its) == 0);
-		at += put(at, "timer %d interval %ld.%ld armed %d\n", timers[i], its.it_interval.tv_sec, its.it_interval.tv_nsec, its.it_value.tv_sec > 2000);
 	}
 }
 
-static void *in_thread(void *s) {
-	char name[17], now[17] = "";
-	sigset_t mask, got;
-	unsigned r = (uintptr_t)s;
-	snprintf(name, sizeof name, "t%u", r);
-	prctl(PR_SET_NAME, name);
-	setpriority(PRIO_PROCESS, gettid(), 5 + r % 10);
-	sigemptyset(&mask);
-	sigaddset(&mask, 1 + r % 8);
-	sigaddset(&mask, SIGRTMIN + 5);
-	pthread_sigmask(SIG_BLOCK, &mask, NULL);
-	pthread_sigmask(SIG_BLOCK, NULL, &mask);
-	MUST(pthread_sigqueue(pthread_self(), SIGRTMIN + 5, (union sigval){.sival_int = r}) == 0);
-	add(&all->complete);
-	reach(&all->complete, &all->tasks);
-	add(&all->written);
-	wait_go();
-	prctl(PR_GET_NAME, now);
-	CHECK(!strcmp(name, now), "thread is %s, was %s", now, name);
-	CHECK(getpriority(PRIO_PROCESS, gettid()) == (int)(5 + r % 10), "nice of a thread %d", getpriority(PRIO_PROCESS, gettid()));
-	pthread_sigmask(SIG_BLOCK, NULL, &got);
-	MUST(!memcmp(&mask, &got, 8));
-	siginfo_t si;
-	struct timespec none = {0, 0};
-	sigset_t one;
-	sigemptyset(&one);
-	sigaddset(&one, SIGRTMIN + 5);
-	MUST(sigtimedwait(&one, &si, &none) == SIGRTMIN + 5 && si.si_int == (int)r && si.si_code == SI_QUEUE);
+static void check_pty(struct check *c) {
+	struct winsize w;
+	MUST(ioctl(c->fd, TIOCGWINSZ, &w) == 0 && w.ws_row == c->n);
+}
+static void a_pty(void) {
+	int m = posix_openpt(O_RDWR | O_NOCTTY);
+	MUST(m >= 0 && unlockpt(m) == 0);
+	int s = open(ptsname(m), O_RDWR | O_NOCTTY);
+	struct check *c = later(check_pty, 0);
+	c->n = 1 + rnd(200);
+	struct winsize w = {.ws_row = c->n, .ws_col = rnd(200)};
+	MUST(ioctl(s, TIOCSWINSZ, &w) == 0);
+	c->fd = moved(m), c->fd2 = moved(s);
+}
+
+static void check_zombie(struct check *c) { must_exit(c->fd2, c->n); }
+static void a_zombie(void) {
+	int code = rnd(200);
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(code);
+	siginfo_t info;
+	MUST(waitid(P_PID, pid, &info, WEXITED | WNOWAIT) == 0);
+	struct check *c = later(check_zombie, getpid());
+	c->fd2 = pid, c->n = code;
+}
+
+static void check_stopped(struct check *c) {
+	int st;
+	kill(c->fd2, SIGKILL);
+	kill(c->fd2, SIGCONT);
+	do
+		MUST(waitpid(c->fd2, &st, WUNTRACED) == c->fd2);
+	while (WIFSTOPPED(st));
+	MUST(WIFSIGNALED(st) && WTERMSIG(st) == SIGKILL);
+}
+static void a_stopped(void) {
+	pid_t pid = fork();
+	if (pid == 0) {
+		raise(SIGSTOP);
+		_exit(0);
+	}
+	siginfo_t info;
+	MUST(waitid(P_PID, pid, &info, WSTOPPED | (rnd(2) ? WNOWAIT : 0)) == 0);
+	struct check *c = later(check_stopped, getpid());
+	c->fd2 = pid;
+}
+
+static void *waits(void *how) {
+	static pthread_mutex_t never = PTHREAD_MUTEX_INITIALIZER;
+	int p[2], n;
+	sigset_t all;
+	switch ((long)how) {
+	case 0:
+		pthread_mutex_lock(&never);
+		pthread_mutex_lock(&never);
+		break;
+	case 1:
+		MUST(pipe(p) == 0);
+		n = read(p[0], &n, 1);
+		break;
+	case 2:
+		while (1)
+			nap_ms(1000000);
+	default:
+		sigfillset(&all);
+		sigprocmask(SIG_BLOCK, &all, NULL);
+		while (1)
+			select(0, NULL, NULL, NULL, NULL);
+	}
 	return NULL;
 }
+static void a_thread(void) { thread(waits, (void *)rnd(4)); }
 
-static void live(int status);
-static void a_child(void) {
-	static const int share[] = {0, 0, 0, CLONE_FS, CLONE_FILES, CLONE_FS | CLONE_FILES};
-	if (n_children == CHILDREN || depth == DEEPEST || all->next >= MOST)
-		return;
-	int status = 1 + rnd(100), zombie = rnd(4) == 0, stops = !zombie && rnd(5) == 0, flags = zombie ? 0 : share[rnd(6)];
-	uint64_t its = rnd(1 << 30) + 1;
-	int number = all->next++;
-	all->tasks += !zombie, all->processes += !zombie && !stops;
-	pid_t pid = syscall(SYS_clone, flags | SIGCHLD, 0, 0, 0, 0);
-	MUST(pid >= 0);
-	if (pid == 0) {
-		if (zombie)
-			_exit(status);
-		// What belongs to the parent alone, and what only it may take out.
-		n_children = n_pipes = n_queued = n_threads = n_timers = 0;
-		seed = its, depth++, place = number;
-		if (stops) {
-			add(&all->complete), add(&all->written); // it does no more
-			raise(SIGSTOP);
-			_exit(status);
+static void (*const makers[])(void) = {
+	memory, memory, a_pipe, a_pipe, file, file, an_eventfd, a_timerfd, an_epoll, a_signalfd, a_signal, a_signal,
+	a_timer, an_itimer, mask, actions, attributes, attributes, a_pty, a_zombie, a_stopped,
+};
+static void make_some(int n) {
+	while (n-- > 0)
+		makers[rnd(sizeof makers / sizeof *makers)]();
+}
+
+// forget closes a descriptor that is inherited, or goes on without the check.
+static void forget_some(void) {
+	for (int i = 0; i < n_checks; i++) {
+		struct check *c = &checks[i];
+		if (c->fd < 0 || rnd(4))
+			continue;
+		close(c->fd);
+		*c = (struct check){.fn = check_nothing, .fd = -1, .fd2 = -1};
+	}
+}
+
+// node is a process with room for some more below it.
+static void node(int room) {
+	pid_t children[4];
+	int n_children = 0;
+	switch (rnd(4)) {
+	case 0:
+		setsid();
+		break;
+	case 1:
+		setpgid(0, 0);
+	}
+	make_some(3 + rnd(5));
+	for (int want = rnd(5); n_children < want && room > 0;) {
+		uint64_t seed = rnd(1ull << 62);
+		int below = rnd(room);
+		room -= 1 + below;
+		__atomic_add_fetch(&tree->born, 1, __ATOMIC_SEQ_CST);
+		pid_t pid = fork();
+		MUST(pid >= 0);
+		if (pid == 0) {
+			rng = seed;
+			forget_some();
+			node(below);
+			_exit(7);
 		}
-		live(status);
+		children[n_children++] = pid;
 	}
-	siginfo_t si;
-	if (zombie)
-		MUST(waitid(P_PID, pid, &si, WEXITED | WNOWAIT) == 0);
-	if (stops)
-		MUST(waitid(P_PID, pid, &si, WSTOPPED | (rnd(2) ? WNOWAIT : 0)) == 0);
-	while (!zombie && !stops && !all->built[number])
-		nap_ms(1);
-	children[n_children].pid = pid, children[n_children].stopped = stops, children[n_children++].status = status;
-}
-
-static void check_once(void) {
-	char buf[5000];
-	siginfo_t si;
-	struct timespec none = {0, 0};
-	for (int i = 0; i < n_regions; i++)
-		holds("region", regions[i].at, regions[i].size, regions[i].seed);
-	for (int i = 0; i < n_pipes; i++) {
-		int n = pipes[i].size ? read(pipes[i].in, buf, sizeof buf) : 0;
-		CHECK(n == pipes[i].size, "pipe %d has %d bytes, want %d", i, n, pipes[i].size);
-		for (int b = 0; b < n; b++)
-			CHECK(buf[b] == (char)(pipes[i].seed + b * 7), "pipe %d byte %d", i, b);
-	}
-	for (int sig = SIGRTMIN + 1; sig <= SIGRTMIN + 3; sig++) {
-		sigset_t one;
-		sigemptyset(&one);
-		sigaddset(&one, sig);
-		for (int i = 0; i < n_queued; i++)
-			if (queued[i].sig == sig)
-				CHECK(sigtimedwait(&one, &si, &none) == sig && si.si_int == queued[i].value, "queue of %d: %d, want %d", sig, si.si_int, queued[i].value);
-		CHECK(sigtimedwait(&one, &si, &none) == -1, "more of signal %d", sig);
-	}
-}
-
-static void live(int status) {
-	static void (*const actions[])(void) = {anon, shanon, mapped_file, a_pipe, a_file, counters, dispositions, queue, queue, a_timer,
-	                                        attributes, directory, a_child, a_child, a_child, a_child};
-	if (depth && rnd(3) == 0)
-		position();
-	for (unsigned i = 0, steps = 5 + rnd(20); i < steps; i++)
-		actions[rnd(sizeof actions / sizeof *actions)]();
-	for (unsigned i = rnd(THREADS + 1); i > 0; i--) {
-		add(&all->tasks);
-		threads[n_threads++] = thread(in_thread, (void *)(uintptr_t)(rnd(1 << 20) + 1));
-	}
-	static char before[20000], after[20000];
-
-	all->built[place] = 1;
-	add(&all->complete);
-	reach(&all->complete, &all->tasks); // nobody changes any more what others share
-	see(before);
-	add(&all->written);
-	if (depth == 0) {
-		reach(&all->written, &all->tasks);
-		ready();
-	}
+	make_some(rnd(5));
+	for (int i = rnd(4); i > 0; i--)
+		a_thread();
+	__atomic_add_fetch(&tree->settled, 1, __ATOMIC_SEQ_CST);
 	wait_go();
-	see(after);
-	for (char *b = before, *a = after; *b; b = strchr(b, '\n') + 1, a = strchr(a, '\n') + 1) {
-		size_t n = strchr(b, '\n') - b;
-		CHECK(!strncmp(a, b, n + 1), "now %.*s, was %.*s", (int)(strchr(a, '\n') - a), a, (int)n, b);
-	}
-	add(&all->looked);
-	reach(&all->looked, &all->processes); // nobody changes what others still look at
-	check_once();
-	for (int i = 0; i < n_threads; i++)
-		MUST(pthread_join(threads[i], NULL) == 0);
-	for (int i = 0; i < n_children; i++) {
-		if (children[i].stopped)
-			MUST(kill(children[i].pid, SIGCONT) == 0);
-		must_exit(children[i].pid, children[i].status);
-	}
-	if (depth == 0)
-		ok();
-	_exit(status);
+	for (int i = 0; i < n_checks; i++)
+		if (checks[i].owner == 0 || checks[i].owner == getpid())
+			checks[i].fn(&checks[i]);
+	for (int i = 0; i < n_children; i++)
+		must_exit(children[i], 7);
 }
 
 int main(int argc, char **argv) {
 	prog_init(argc, argv);
-	MUST(argc > 3 && go_path[0] == '/');
-	seed = strtoull(argv[3], NULL, 10) * 0x9e3779b97f4a7c15u | 1;
-	for (int i = 0; i < 20; i++)
-		rnd(2);
-	all = map(PAGE, RW, SHANON);
-	all->tasks = all->processes = all->next = 1;
-	umask(022);
-	live(0);
+	rng = strtoull(argv[3], NULL, 10);
+	tree = (void *)new_gate();
+	tree->born = 1;
+	pid_t root = fork();
+	if (root == 0) {
+		node(rnd(MOST_PROCESSES));
+		_exit(7);
+	}
+	do
+		nap_ms(5);
+	while (tree->settled < tree->born);
+	nap_ms(20);
+	ready_wait();
+	must_exit(root, 7);
+	ok();
 }
