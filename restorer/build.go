@@ -36,36 +36,16 @@ func (r *restart) build() error {
 		return fmt.Errorf("empty the builder: %w", err)
 	}
 	if r.ids.namespace {
-		if err := r.enterNamespace(); err != nil {
-			return err
+		init, err := r.builder.EnterNamespaces()
+		if err != nil {
+			return &HostError{Why: "cannot make namespaces", Err: err, Hint: "see `supervise check`"}
 		}
+		r.builder = init
 	}
 	if err := r.namespaces(); err != nil {
 		return err
 	}
 	return r.shared()
-}
-
-// enterNamespace puts a child of the builder in its place, which is the init
-// of a new pid namespace and a child of ours. The builder does not begin as
-// one: until it is traced, only its own look at its parent keeps it from
-// outliving us, and an init cannot kill itself.
-func (r *restart) enterNamespace() error {
-	first := r.builder
-	if _, err := first.Call(unix.SYS_UNSHARE, unix.CLONE_NEWPID|unix.CLONE_NEWNS); err != nil {
-		return &HostError{Why: "cannot make namespaces", Err: err, Hint: "see `supervise check`"}
-	}
-	if _, err := first.Call(unix.SYS_CLONE3, task.CloneArgs(unix.CLONE_PARENT, 0, 0), task.CloneArgsSize); err != nil {
-		return fmt.Errorf("make the namespace's init: %w", err)
-	}
-	tids, err := first.TakeNew()
-	if err != nil {
-		return err
-	}
-	if r.builder, err = task.AdoptProcess(first, tids[0], 1, false); err != nil {
-		return err
-	}
-	return first.Exit(0)
 }
 
 // builderCaps are the capabilities that the builder uses in its own user

@@ -164,12 +164,9 @@ func (r *restart) cloneThreads(i int, p *task.Process) error {
 		if th.FS != nil {
 			flags &^= unix.CLONE_FS
 		}
-		b.Add(unix.SYS_CLONE3, task.CloneArgs(flags, 0, th.ID), task.CloneArgsSize)
+		b.AddClone(flags, 0, th.ID)
 	}
-	if err := p.Run(&b); err != nil {
-		return fmt.Errorf("make threads: %w", err)
-	}
-	tids, err := p.TakeNew()
+	tids, err := p.CloneThreads(&b)
 	if err != nil {
 		return err
 	}

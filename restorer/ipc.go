@@ -116,20 +116,12 @@ func (r *restart) author(id task.ID) (*task.Process, error) {
 	if p := r.known[id]; p != nil {
 		return p, nil
 	}
-	_, err := r.builder.Call(unix.SYS_CLONE3, task.CloneArgs(0, 0, id), task.CloneArgsSize)
-	if errors.Is(err, unix.EEXIST) {
+	p, err := r.builder.Clone(0, 0, id)
+	if errors.Is(err, task.ErrIDTaken) {
 		return r.builder, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("stand-in for process %d: %w", id, err)
-	}
-	tids, err := r.builder.TakeNew()
-	if err != nil {
-		return nil, err
-	}
-	p, err := task.AdoptProcess(r.builder, tids[0], id, false)
-	if err != nil {
-		return nil, err
 	}
 	r.known[id] = p
 	r.standIns = append(r.standIns, id)

@@ -62,35 +62,38 @@ func freeze(pid int) error {
 	})
 }
 
-// build starts a bare process in namespaces, as a restart does, and calls fn
-// with it. The process never runs and is gone afterwards.
-func build(flags uintptr, fn func(*task.Process) error) error {
+// build starts a bare process, as a restart does, and calls fn with it. user
+// says that it is to be in a user namespace of its own, spaces that it is the
+// init of namespaces. The process never runs and is gone afterwards.
+func build(user, spaces bool, fn func(*task.Process) error) error {
 	return task.OnThread(func() error {
-		attr := &syscall.ProcAttr{Dir: "/", Sys: &syscall.SysProcAttr{Cloneflags: flags}}
-		if flags&unix.CLONE_NEWUSER != 0 {
+		attr := &syscall.ProcAttr{Dir: "/", Sys: &syscall.SysProcAttr{}}
+		if user {
+			attr.Sys.Cloneflags = unix.CLONE_NEWUSER
 			attr.Sys.UidMappings = []syscall.SysProcIDMap{{ContainerID: os.Geteuid(), HostID: os.Geteuid(), Size: 1}}
 			attr.Sys.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getegid(), HostID: os.Getegid(), Size: 1}}
 			// Without these an exec as anybody but root ends with no capabilities.
 			attr.Sys.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SYS_TIME, unix.CAP_CHECKPOINT_RESTORE}
 		}
-		p, err := task.Start("/proc/self/exe", []string{"supervise-init"}, attr)
+		p, err := task.Start("/proc/self/exe", []string{task.InitName}, attr)
 		if err != nil {
 			return err
 		}
-		defer func() {
-			_ = p.Kill()
-			_, _ = syscall.Wait4(int(p.PID), nil, unix.WALL, nil)
-		}()
+		defer func() { _ = (&task.Tree{Procs: []*task.Process{p}}).Kill() }()
 		p.Identify(task.ID(p.PID))
-		if flags&unix.CLONE_NEWPID != 0 {
-			p.Identify(1)
-		}
 		vmas, err := procfs.ReadMaps(int(p.PID))
 		if err != nil {
 			return err
 		}
 		if err := p.Infect(vmas); err != nil {
 			return err
+		}
+		if spaces {
+			init, err := p.EnterNamespaces()
+			if err != nil {
+				return err
+			}
+			p = init
 		}
 		return fn(p)
 	})
@@ -113,11 +116,10 @@ func (b *bench) inSpaces() (*spacesResult, error) {
 	if b.spaces != nil || b.spacesErr != nil {
 		return b.spaces, b.spacesErr
 	}
-	const flags = unix.CLONE_NEWPID | unix.CLONE_NEWNS
 	r := new(spacesResult)
-	err := build(flags, r.try)
+	err := build(false, true, r.try)
 	if errors.Is(err, unix.EPERM) {
-		err = build(flags|unix.CLONE_NEWUSER, r.try)
+		err = build(true, true, r.try)
 	}
 	if err != nil {
 		b.spacesErr = err

@@ -8,13 +8,17 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"supervise/internal/task"
 )
 
 // cloneSetTID is clone3(2) with set_tid. tid is in use, so that it fails.
 func cloneSetTID(tid int) error {
-	args := setTIDArgs(tid)
-	binary.LittleEndian.PutUint64(args[setTIDPointer.At:], uint64(uintptr(unsafe.Pointer(&args[setTIDPointer.To]))))
-	_, _, errno := unix.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&args[0])), cloneArgsSize, 0)
+	args := task.CloneArgs(0, int(unix.SIGCHLD), task.ID(tid))
+	for _, p := range args.Pointers {
+		binary.LittleEndian.PutUint64(args.Bytes[p.At:], uint64(uintptr(unsafe.Pointer(&args.Bytes[p.To]))))
+	}
+	_, _, errno := unix.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&args.Bytes[0])), task.CloneArgsSize, 0)
 	runtime.KeepAlive(args)
 	if errno == 0 {
 		os.Exit(1) // cannot be: a child that must not go on, or a parent with one

@@ -37,7 +37,7 @@ func probeTimeNamespace(b *bench) error {
 // probeExeLink sets the exe link of a process where restarts would do it.
 func probeExeLink(b *bench) error {
 	if b.spaces == nil && probeSetTID(b) == nil {
-		return build(0, tryExeLink)
+		return build(false, false, tryExeLink)
 	}
 	r, err := b.inSpaces()
 	if err != nil {
@@ -45,24 +45,6 @@ func probeExeLink(b *bench) error {
 	}
 	return r.exe
 }
-
-// cloneArgsSize is that of struct clone_args with a cgroup (Linux
-// include/uapi/linux/sched.h, v5.7).
-const cloneArgsSize = 88
-
-// setTIDArgs are arguments of clone3 that ask for a tid which is in use. The
-// kernel looks at the right to ask first, so no process ever comes of them
-// (Linux kernel/pid.c:alloc_pid, v6.12).
-func setTIDArgs(tid int) []byte {
-	b := make([]byte, cloneArgsSize+8)
-	binary.LittleEndian.PutUint64(b[32:], uint64(unix.SIGCHLD)) // exit_signal
-	binary.LittleEndian.PutUint64(b[72:], 1)                    // set_tid_size
-	binary.LittleEndian.PutUint32(b[cloneArgsSize:], uint32(tid))
-	return b
-}
-
-// setTIDPointer is the field set_tid, and where it points.
-var setTIDPointer = task.Pointer{At: 64, To: cloneArgsSize}
 
 // inUse turns the error that is expected into none.
 func inUse(err error) error {
@@ -75,10 +57,10 @@ func inUse(err error) error {
 	return fmt.Errorf("clone3 with set_tid: %w", err)
 }
 
-// trySetTIDIn asks for pid 1, which p is itself.
+// trySetTIDIn asks for pid 1, which p is itself. The kernel looks at the right to
+// ask first, so no process ever comes of it (Linux kernel/pid.c:alloc_pid, v6.12).
 func trySetTIDIn(p *task.Process) error {
-	args := task.Struct{Bytes: setTIDArgs(1), Pointers: []task.Pointer{setTIDPointer}}
-	_, err := p.Call(unix.SYS_CLONE3, args, cloneArgsSize)
+	_, err := p.Clone(0, int(unix.SIGCHLD), 1)
 	return inUse(err)
 }
 

@@ -8,43 +8,77 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrIDTaken says that a process of this host has an id that a new one was to
-// have.
-var ErrIDTaken = errors.New("process id is taken")
+// ErrIDTaken says that a process or thread of this host has an id that a new
+// one was to have.
+var ErrIDTaken = errors.New("id is taken")
 
-// CloneArgs is struct clone_args (Linux include/uapi/linux/sched.h), with the
-// id that the new task is to have behind it; 0 leaves that to the kernel.
+// CloneArgsSize is the size of struct clone_args (Linux
+// include/uapi/linux/sched.h, v5.7).
+const CloneArgsSize = 88
+
+// CloneArgs is a struct clone_args, with the id that the new task is to have
+// behind it; 0 leaves that to the kernel.
 func CloneArgs(flags uint64, exitSignal int, id ID) Struct {
-	const size, setTID, setTIDSize = CloneArgsSize, 64, 72
-	b := make([]byte, size, size+4)
-	binary.LittleEndian.PutUint64(b[0:], flags)
-	binary.LittleEndian.PutUint64(b[32:], uint64(exitSignal))
+	const exitSignalAt, setTID, setTIDSize = 32, 64, 72
+	b := make([]byte, CloneArgsSize, CloneArgsSize+4)
+	binary.LittleEndian.PutUint64(b, flags)
+	binary.LittleEndian.PutUint64(b[exitSignalAt:], uint64(exitSignal))
 	if id == 0 {
 		return Struct{Bytes: b}
 	}
 	binary.LittleEndian.PutUint64(b[setTIDSize:], 1)
 	b = binary.LittleEndian.AppendUint32(b, uint32(id))
-	return Struct{Bytes: b, Pointers: []Pointer{{At: setTID, To: size}}}
+	return Struct{Bytes: b, Pointers: []Pointer{{At: setTID, To: CloneArgsSize}}}
 }
 
-// CloneArgsSize is what clone3(2) takes as the size of CloneArgs.
-const CloneArgsSize = 88
+// AddClone appends clone3(2). TakeNew gives the tasks that come of it.
+func (b *Batch) AddClone(flags uint64, exitSignal int, id ID) *Call {
+	return b.Add(unix.SYS_CLONE3, CloneArgs(flags, exitSignal, id), CloneArgsSize)
+}
 
-// Clone makes a child process of p, with the given id unless that is 0.
-//
-// Preconditions:
-//   - p is a process of a restart: its children are held when they begin.
+// Clone makes a held process, a child of p or with CLONE_PARENT a sibling, with
+// the given id; 0 leaves that to the kernel. An id that somebody has gives an
+// ErrIDTaken.
 func (p *Process) Clone(flags uint64, exitSignal int, id ID) (*Process, error) {
-	got, err := p.Call(unix.SYS_CLONE3, CloneArgs(flags, exitSignal, id), CloneArgsSize)
-	if errors.Is(err, unix.EEXIST) {
-		return nil, fmt.Errorf("%w: %d", ErrIDTaken, id)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("make process %d: %w", id, err)
+	var b Batch
+	c := b.AddClone(flags, exitSignal, id)
+	if err := p.Run(&b); err != nil {
+		return nil, fmt.Errorf("make process %d: %w", id, idTaken(err))
 	}
 	tids, err := p.TakeNew()
 	if err != nil {
 		return nil, err
 	}
-	return AdoptProcess(p, tids[0], ID(got), flags&unix.CLONE_VM != 0)
+	return AdoptProcess(p, tids[0], ID(c.Ret), flags&unix.CLONE_VM != 0)
+}
+
+// CloneThreads runs a batch of AddClone.
+func (p *Process) CloneThreads(b *Batch) ([]TID, error) {
+	if err := p.Run(b); err != nil {
+		return nil, fmt.Errorf("make threads: %w", idTaken(err))
+	}
+	return p.TakeNew()
+}
+
+// idTaken says what EEXIST of clone3 means.
+func idTaken(err error) error {
+	if errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("%w: %w", ErrIDTaken, err)
+	}
+	return err
+}
+
+// EnterNamespaces puts a sibling of p in its place, which is the init of a new
+// pid namespace, in a mount namespace of its own. p does not begin as one:
+// until it is traced, only its own look at its parent keeps it from outliving
+// us, and an init cannot kill itself.
+func (p *Process) EnterNamespaces() (init *Process, err error) {
+	if _, err := p.Call(unix.SYS_UNSHARE, unix.CLONE_NEWPID|unix.CLONE_NEWNS); err != nil {
+		return nil, err
+	}
+	if init, err = p.Clone(unix.CLONE_PARENT, 0, 0); err != nil {
+		return nil, fmt.Errorf("make the namespace's init: %w", err)
+	}
+	init.Identify(1)
+	return init, p.Exit(0)
 }

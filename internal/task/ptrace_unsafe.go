@@ -165,15 +165,13 @@ func robustList(tid TID) (head Addr, length uint64, err error) {
 
 // peekWait sleeps until a tracee or child of this OS thread has something to
 // report, and leaves the report where it is (man 2 waitid, WNOWAIT).
-func peekWait() (tid TID, dead bool, err error) {
+func peekWait() (TID, error) {
 	const wnothread = 0x20000000
 	var info Siginfo
 	_, _, errno := unix.Syscall6(unix.SYS_WAITID, unix.P_ALL, 0, uintptr(unsafe.Pointer(&info)),
 		unix.WEXITED|unix.WSTOPPED|unix.WNOWAIT|unix.WALL|wnothread, 0, 0)
 	if errno != 0 {
-		return 0, false, errno
+		return 0, errno
 	}
-	code := info.Code()
-	const cldExited, cldDumped = 1, 3
-	return TID(info.sender()), code >= cldExited && code <= cldDumped, nil
+	return TID(info.sender()), nil
 }

@@ -3,11 +3,12 @@ package task
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"supervise/internal/procfs"
 )
 
 // stopKind says why a tracee reported.
@@ -80,7 +81,7 @@ func waitStop(tid TID, nohang bool) (stop, error) {
 // have been reaped, and they are tracees of ours too (man 2 ptrace, "Death
 // under ptrace"). So whichever dies meanwhile is reaped.
 func (t *Thread) wait() (stop, error) {
-	if len(t.Proc.Threads) == 1 || t != t.Proc.Leader() {
+	if t != t.Proc.Leader() || len(t.Proc.Threads) == 1 && len(t.newTasks) == 0 {
 		return waitStop(t.TID, false)
 	}
 	for {
@@ -113,23 +114,40 @@ func wait4(tid TID, options int) (stop, error) {
 }
 
 // awaitAny sleeps until some tracee of this OS thread has something to report,
-// and reaps it if it is a dead thread of the same process. Others are left to
-// those who wait for them.
+// and reaps the dead threads of t's process. Others are left to those who wait
+// for them.
 func (t *Thread) awaitAny() error {
-	other, dead, err := peekWait()
-	if errors.Is(err, syscall.EINTR) {
+	other, err := peekWait()
+	if errors.Is(err, syscall.EINTR) || err == nil && other == t.TID {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("wait for task %d: %w", t.TID, err)
 	}
-	mate := slices.ContainsFunc(t.Proc.Threads, func(o *Thread) bool { return o.TID == other })
-	switch {
-	case other == t.TID:
-	case mate && dead:
-		_, err = waitStop(other, true)
-	default:
-		time.Sleep(100 * time.Microsecond) // peekWait would not sleep
+	if reaped, err := t.reapMates(); reaped || err != nil {
+		return err
 	}
-	return err
+	time.Sleep(100 * time.Microsecond) // peekWait would not sleep
+	return nil
+}
+
+// reapMates reaps the other threads of the process that have died, also those
+// that it has just cloned and nobody has adopted.
+func (t *Thread) reapMates() (reaped bool, err error) {
+	pid := int(t.Proc.TGID)
+	tids, err := procfs.Tasks(pid)
+	if err != nil {
+		return false, nil // it is gone altogether, which the next wait tells
+	}
+	for _, tid := range tids {
+		if st, err := procfs.ReadTaskStat(pid, tid); TID(tid) == t.TID || err != nil || st.State != 'Z' && st.State != 'X' {
+			continue
+		}
+		st, err := waitStop(TID(tid), true)
+		if err != nil {
+			return reaped, err
+		}
+		reaped = reaped || st.kind == stopGone
+	}
+	return reaped, nil
 }

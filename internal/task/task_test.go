@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -52,11 +53,9 @@ func TestRunLeavesNoTrace(t *testing.T) {
 	pid := start(t, "echo ready; while :; do sleep 0.01; done")
 	err := OnThread(func() error {
 		for range 20 {
-			before := layout(t, pid)
 			if err := freezeRunThaw(t, pid); err != nil {
 				return err
 			}
-			_ = before
 			time.Sleep(3 * time.Millisecond)
 		}
 		return nil
@@ -104,4 +103,42 @@ func freezeRunThaw(t *testing.T, pid PID) error {
 		t.Errorf("layout changed:\n%s\nafter:\n%s", before, after)
 	}
 	return tree.Thaw()
+}
+
+// TestKillReapsThreadsNobodyAdopted: the death of a process is reported only
+// when all of its threads have been reaped.
+func TestKillReapsThreadsNobodyAdopted(t *testing.T) {
+	done := make(chan error)
+	go func() {
+		done <- OnThread(func() error {
+			p, err := Start("/bin/true", []string{"true"}, &syscall.ProcAttr{})
+			if err != nil {
+				return err
+			}
+			p.Identify(ID(p.PID))
+			vmas, err := procfs.ReadMaps(int(p.PID))
+			if err != nil {
+				return err
+			}
+			if err := p.Infect(vmas); err != nil {
+				return err
+			}
+			const thread = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_THREAD
+			var b Batch
+			b.AddClone(thread, 0, 0)
+			b.AddClone(thread, 0, 0)
+			if err := p.Run(&b); err != nil {
+				return err
+			}
+			return (&Tree{Procs: []*Process{p}}).Kill()
+		})
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("Kill hangs")
+	}
 }
