@@ -2,6 +2,7 @@ package fdstate
 
 import (
 	"fmt"
+	"slices"
 
 	"supervise/internal/task"
 )
@@ -21,15 +22,22 @@ type watcher interface {
 func (r *Restorer) Arm(i int, p *task.Process) error {
 	o := r.opener(p)
 	for file := range r.state.Files {
-		num := r.state.Tables[i].Find(file)
-		if r.firstProc(file) != i || num < 0 {
+		if r.firstProc(file) != i || !r.armed(file) {
 			continue
 		}
 		mark := len(o.then)
-		r.arm(o, file, num)
+		r.arm(o, file, r.state.Tables[i].Find(file))
 		o.wrap(mark, func(err error) error { return fmt.Errorf("restore %s: %w", r.state.Files[file].Link, err) })
 	}
 	return o.Run()
+}
+
+// armed tells whether there is something to arm. Files in flight have nothing.
+func (r *Restorer) armed(file int) bool {
+	f := &r.state.Files[file]
+	_, watches := r.records[file].(watcher)
+	lease := slices.ContainsFunc(f.Locks, func(l Lock) bool { return l.Kind == LockLease })
+	return watches || lease || f.Owner != nil
 }
 
 // arm queues the calls for a file that is open as num. A lease comes after the
