@@ -32,6 +32,7 @@ var refusedFlags = []struct{ code, why string }{
 	{"uw", "registered with userfaultfd"},
 	{"ui", "registered with userfaultfd"},
 	{"ss", "shadow stack"},
+	{"sf", "persistent memory mapped with MAP_SYNC"},
 }
 
 // Survey sorts the mappings of a process into records, and refuses what

@@ -27,7 +27,7 @@ type FileID struct {
 
 // maxSummed is how large a file may be whose content is summed while the tree
 // stands still: a few milliseconds.
-const maxSummed = 16 << 20
+const maxSummed = 4 << 20
 
 func (id *FileID) String() string {
 	switch {

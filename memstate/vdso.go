@@ -129,36 +129,69 @@ func (s *Space) mapTrampolines(p *task.Process, t *Trampolines, host task.Addr) 
 	return nil
 }
 
-// Returns tells whether a thread that goes on at pc, with its stack at sp, is
-// in the old vDSO or will return there, as from the handler of a signal that
-// came while it was. The process's memory is in place.
+// Thread is where a thread goes on, and where its signal handlers run.
+type Thread struct {
+	PC, SP   task.Addr
+	AltStack Range // empty without one
+	Plain    bool  // there are handlers that run on the stack in use
+}
+
+// Returns tells whether a thread is in the old vDSO or will return there, as
+// from the handler of a signal that came while it was. The process's memory is
+// in place.
 //
 // Any word on the stack that leads there counts: a handler's frame has the
 // program counter to return to, and nothing else leads into the middle of a
-// function of the vDSO, which calls nobody.
-func (s *Space) Returns(p *task.Process, t *Trampolines, pc, sp task.Addr) (bool, error) {
+// function of the vDSO, which calls nobody. Below the stack pointer, and on
+// stacks where no handler can be running, are frames of handlers that have
+// returned.
+func (s *Space) Returns(p *task.Process, t *Trampolines, th Thread) (bool, error) {
 	if t == nil || s.VDSO.Start == 0 {
 		return false, nil
 	}
 	code := t.old.codeAt(s.VDSO.End)
-	if t.inside(code, pc) {
+	if t.inside(code, th.PC) {
 		return true, nil
 	}
-	const most = 1 << 20 // of stack
+	onAlt := th.SP >= th.AltStack.Start && th.SP < th.AltStack.End
+	switch {
+	case onAlt:
+		found, err := t.leadsInside(p, code, Range{th.SP, th.AltStack.End})
+		if found || err != nil || !th.Plain {
+			return found, err
+		}
+	case !th.Plain && th.AltStack.End > 0:
+		return false, nil
+	}
+	stack, ok := s.stack(th.SP)
+	if !ok {
+		return false, nil
+	}
+	return t.leadsInside(p, code, stack)
+}
+
+// stack is what there may be of a stack above its pointer.
+func (s *Space) stack(sp task.Addr) (Range, bool) {
+	const most = 1 << 20
 	for i := range s.VMAs {
-		v := &s.VMAs[i]
-		if sp < v.Start || sp >= v.End {
-			continue
+		if v := &s.VMAs[i]; sp >= v.Start && sp < v.End {
+			return Range{sp, min(v.End, sp+most)}, true
 		}
-		sp = sp &^ 7
-		stack := make([]byte, min(v.End-sp, most))
-		if err := task.Read(p.PID, stack, sp); err != nil {
-			return false, err
-		}
-		for ; len(stack) >= 8; stack = stack[8:] {
-			if t.inside(code, task.Addr(binary.LittleEndian.Uint64(stack))) {
-				return true, nil
-			}
+	}
+	return Range{}, false
+}
+
+// leadsInside looks for a word on a stack that leads into a function of the
+// old vDSO, which is at code.
+func (t *Trampolines) leadsInside(p *task.Process, code, stack Range) (bool, error) {
+	start := stack.Start &^ 7
+	words := make([]byte, stack.End-start)
+	if err := task.Read(p.PID, words, start); err != nil {
+		return false, err
+	}
+	for ; len(words) >= 8; words = words[8:] {
+		if t.inside(code, task.Addr(binary.LittleEndian.Uint64(words))) {
+			return true, nil
 		}
 	}
 	return false, nil

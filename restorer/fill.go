@@ -7,6 +7,9 @@ import (
 
 	"supervise/internal/task"
 	"supervise/memimg"
+	"supervise/memstate"
+	"supervise/taskstate"
+	"supervise/treestate"
 )
 
 // openFiles puts every process's descriptors at their numbers.
@@ -63,11 +66,11 @@ func (r *restart) checkReturns() error {
 		rec := &r.tree.Processes[i]
 		for j := range rec.Threads {
 			th := &rec.Threads[j]
-			regs, err := th.Registers.Decode()
+			where, err := whereabouts(rec, th)
 			if err != nil {
 				return fmt.Errorf("thread %d: %w", th.ID, err)
 			}
-			inside, err := rec.Mem.Returns(p, r.vdso, regs.PC(), regs.SP())
+			inside, err := r.memoryOf(rec).Returns(p, r.vdso, where)
 			if err != nil {
 				return fmt.Errorf("process %d: %w", p.ID, err)
 			}
@@ -80,6 +83,26 @@ func (r *restart) checkReturns() error {
 		}
 	}
 	return nil
+}
+
+// memoryOf is the address space of a process, be it another's.
+func (r *restart) memoryOf(rec *treestate.Process) *memstate.Space {
+	for i := range r.tree.Processes {
+		if owner := &r.tree.Processes[i]; owner.ID == rec.Shares.Memory {
+			return &owner.Mem
+		}
+	}
+	return &rec.Mem
+}
+
+// whereabouts tells where a thread goes on, and where its handlers run.
+func whereabouts(rec *treestate.Process, th *taskstate.Thread) (memstate.Thread, error) {
+	regs, err := th.Registers.Decode()
+	return memstate.Thread{
+		PC: regs.PC(), SP: regs.SP(),
+		AltStack: memstate.Range{Start: th.AltStack.SP, End: th.AltStack.SP + task.Addr(th.AltStack.Size)},
+		Plain:    rec.PlainHandlers() || rec.Shares.Memory != 0,
+	}, err
 }
 
 // finish completes what process i has and does not share with an earlier one.

@@ -74,3 +74,14 @@ func (a Action) encode() []byte {
 	b = binary.LittleEndian.AppendUint64(b, uint64(a.Restorer))
 	return binary.LittleEndian.AppendUint64(b, a.Mask)
 }
+
+// PlainHandlers tells whether any handler does not run on the alternate stack.
+func (rec *Process) PlainHandlers() bool {
+	const onStack = 0x08000000 // SA_ONSTACK (Linux arch/x86/include/uapi/asm/signal.h)
+	for _, a := range rec.Actions {
+		if a.Handler > 1 && a.Flags&onStack == 0 {
+			return true
+		}
+	}
+	return false
+}

@@ -55,6 +55,9 @@ int main(int argc, char **argv) {
 	char *low = shared < twice ? shared : twice; // where a look from outside comes first
 	twice = low == shared ? twice : shared, shared = low;
 	int can_guard = madvise(shared + PAGE, PAGE, GUARD_INSTALL) == 0;
+	char *grown = mremap(map(PAGE, RW, SHANON), PAGE, 3 * PAGE, MREMAP_MAYMOVE); // behind its end is nothing
+	MUST(grown != MAP_FAILED);
+	fill(grown, PAGE, 5);
 	char *own = map(4 * PAGE, RW, ANON);
 	fill(own, 4 * PAGE, 3);
 	MUST(!can_guard || madvise(own + 2 * PAGE, PAGE, GUARD_INSTALL) == 0);
@@ -79,6 +82,8 @@ int main(int argc, char **argv) {
 		holds("behind the guard page, seen elsewhere", twice, 4 * PAGE, 2);
 		MUST(!faults(shared) && !faults(shared + 2 * PAGE) && !faults(own + PAGE) && !faults(own + 3 * PAGE));
 	}
+	holds("grown", grown, PAGE, 5);
+	MUST(faults(grown + PAGE) && faults(grown + 2 * PAGE));
 	holds("before the guard page", own, 2 * PAGE, 3);
 	MUST(drop == MAP_FAILED || (has(drop, "dp") && has(drop, "wf")));
 	MUST(!can_merge || has(merge, "mg"));
