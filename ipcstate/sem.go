@@ -47,6 +47,9 @@ func (c *capture) arrays(objects []found) error {
 		if mine, rec.Loose = c.belongs(&arrays, &rec.Perm, s); !mine {
 			continue
 		}
+		if denied && rec.Loose {
+			continue // a user of the tree has hidden it from the tree: it is somebody else's
+		}
 		if denied {
 			c.refuse(&arrays, o.id, "no process of the tree may read it", "give its owner the right to read it")
 		}
