@@ -68,7 +68,7 @@ var Kinds = []Kind{ // tags are in images: never renumber
 
 	// Refused, each with its reason.
 	{Tag: 100, Name: "io_uring", Match: anon("[io_uring]"), Why: "requests in flight and the rings' state cannot be read back",
-		Hint: "start the program with io_uring switched off; most then use epoll"},
+		Hint: "start the program by supervise run --no-io-uring; most then use epoll"},
 	{Tag: 101, Name: "userfaultfd", Match: anon("[userfaultfd]"), Why: "its registered ranges and waiting faults cannot be read back"},
 	{Tag: 102, Name: "perf event", Match: anon("[perf_event]"), Why: "performance counters belong to this host's hardware"},
 	{Tag: 103, Name: "bpf object", Match: isBPF, Why: "bpf objects live in the kernel and cannot be read back"},

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 // TestRun checks that supervise run is as if it were not there.
@@ -96,13 +95,7 @@ func TestSupervisorKilled(t *testing.T) {
 	forUsers(t, func(p *place) {
 		j := p.start(one("pipes").supervised())
 		before := j.settle()
-		p.kill(j.child)
-		wait(p.t, "death of the supervisor", 5*time.Second, func() string {
-			if _, ok := j.exited(j.child); ok {
-				return ""
-			}
-			return "lives"
-		})
+		j.killSupervisor()
 		// Its session and group were its supervisor's; there they have no leader now.
 		expect(p.t, "after the death of its supervisor", before, j.observe, always, detached)
 		p.checkpoint(j.pid(), p.path("image"), "--stop")

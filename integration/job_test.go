@@ -164,6 +164,18 @@ func (j *job) finish(n int) {
 	j.ended()
 }
 
+// killSupervisor kills the supervisor of a job that was started under one.
+func (j *job) killSupervisor() {
+	j.t.Helper()
+	j.p.kill(j.child)
+	wait(j.t, "death of the supervisor", 5*time.Second, func() string {
+		if _, ok := j.exited(j.child); ok {
+			return ""
+		}
+		return "lives"
+	})
+}
+
 // ended checks that the program ended well and that nothing is left.
 func (j *job) ended() {
 	j.t.Helper()

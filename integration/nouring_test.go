@@ -23,13 +23,7 @@ func TestNoIoUringAndMore(t *testing.T) {
 		must(p.t, os.Remove(p.logFile()))
 		j = p.start(one("nouring").under("--no-io-uring"))
 		before = j.settle()
-		p.kill(j.child)
-		wait(p.t, "death of the supervisor", 5e9, func() string {
-			if _, ok := j.exited(j.child); ok {
-				return ""
-			}
-			return "lives"
-		})
+		j.killSupervisor()
 		r := p.supervise(nil, "checkpoint", j.pid(), "--image", p.path("image"), "--dir", p.path("tmp/other"))
 		if r.code != 3 || !strings.Contains(r.err, "name the job and its --dir") {
 			p.t.Errorf("without its record: exit code %d\n%s", r.code, r.err)

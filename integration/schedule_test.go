@@ -121,13 +121,7 @@ func TestIntervalSupervisorKilled(t *testing.T) {
 			before := j.settleBetween()
 			p.awaitNewest("job", p.newest("job")+1)
 			time.Sleep(time.Duration(round) * 23 * time.Millisecond)
-			p.kill(j.child)
-			wait(p.t, "death of the supervisor", 5*time.Second, func() string {
-				if _, ok := j.exited(j.child); ok {
-					return ""
-				}
-				return "lives"
-			})
+			j.killSupervisor()
 			p.silent("snapshot", "job", "--keep", "1") // the job is still known
 			expect(p.t, "after the death of its supervisor", before, j.observe, always, detached)
 			must(p.t, os.WriteFile(p.goFile(), nil, 0o644))
@@ -212,13 +206,7 @@ func TestAttachAgain(t *testing.T) {
 		before := j.settle()
 		p.fails(1, "job job has a supervisor", "attach", j.pid())
 		p.fails(1, "job job has a supervisor", "attach", "job")
-		p.kill(j.child)
-		wait(p.t, "death of the supervisor", 5*time.Second, func() string {
-			if _, ok := j.exited(j.child); ok {
-				return ""
-			}
-			return "lives"
-		})
+		j.killSupervisor()
 		p.fails(2, "is the job job", "attach", j.pid(), "--name", "mine")
 		h := p.attach(j.pid())
 		p.silent("snapshot", "job")
@@ -335,13 +323,10 @@ func TestPs(t *testing.T) {
 		if text := p.ok("ps"); !strings.Contains(text, "job@0001") || strings.Count(text, "\n") != 2 {
 			p.t.Errorf("ps prints\n%s", text)
 		}
-		p.kill(j.child)
-		wait(p.t, "death of the supervisor", 5*time.Second, func() string {
-			if r := theJob(); r.SupervisorPID != 0 {
-				return "lives"
-			}
-			return ""
-		})
+		j.killSupervisor()
+		if r := theJob(); r.SupervisorPID != 0 || r.Processes != 2 {
+			p.t.Errorf("ps of a job without a supervisor: %+v", r)
+		}
 		h := p.attach("job", "--interval", "1h")
 		if r := theJob(); r.SupervisorPID != h.child || !r.Attached || r.Interval != time.Hour {
 			p.t.Errorf("ps of a job attached to: %+v", r)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"supervise/internal/task"
 	"supervise/memimg"
 	"supervise/plugins"
 	"supervise/policy"
@@ -30,11 +31,11 @@ type CheckpointOptions struct {
 // and no directory is left behind. It waits until no other snapshot of the job
 // is being taken; the error is ErrBusy when ctx is done before.
 func Checkpoint(ctx context.Context, o CheckpointOptions) (image string, result *tracer.Result, err error) {
-	lock, err := o.lock(ctx)
+	held, err := o.lock(ctx)
 	if err != nil {
 		return "", nil, err
 	}
-	defer lock.Close()
+	defer held.close()
 	image, result, err = checkpoint(o)
 	if err != nil && o.Image == "" {
 		_ = os.Remove(o.Target.Dir) // fails when there is something in it
@@ -42,21 +43,46 @@ func Checkpoint(ctx context.Context, o CheckpointOptions) (image string, result 
 	return image, result, err
 }
 
-// lock takes the job's lock. For an image elsewhere, the job's directory is not
-// made: what has none has no supervisor that takes snapshots, too.
-func (o *CheckpointOptions) lock(ctx context.Context) (*os.File, error) {
+// lock takes the lock of the job, which who else takes snapshots of it takes, and
+// that of the directory for the image, if that is another. For an image
+// elsewhere, the job's directory is not made: what has none has no supervisor.
+func (o *CheckpointOptions) lock(ctx context.Context) (locks, error) {
+	var held locks
+	t := o.Target
+	if o.Image != "" || t.own != t.Dir {
+		lock, err := lockThere(ctx, t.own)
+		switch {
+		case err == nil:
+			held = append(held, lock)
+		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission):
+			return nil, err
+		}
+	}
 	if o.Image == "" {
-		return lockJob(ctx, o.Target.Dir)
+		lock, err := lockJob(ctx, t.Dir)
+		if err != nil {
+			held.close()
+			return nil, err
+		}
+		held = append(held, lock)
 	}
-	lock, err := lockThere(ctx, o.Target.Dir)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-		return nil, nil // closing no file is no harm
-	}
-	return lock, err
+	return held, nil
 }
 
-// checkpoint is Checkpoint with the job's lock held.
+// checkpoint is Checkpoint with the locks held. An orphan of the tree may end
+// while it is looked for; then the tree is looked at anew.
 func checkpoint(o CheckpointOptions) (image string, result *tracer.Result, err error) {
+	const most = 5
+	for range most {
+		image, result, err = checkpointOnce(&o)
+		if !errors.Is(err, task.ErrGone) || !o.Target.Root().Alive() {
+			break
+		}
+	}
+	return image, result, err
+}
+
+func checkpointOnce(o *CheckpointOptions) (image string, result *tracer.Result, err error) {
 	// Meanwhile the tree may have got orphans.
 	target, err := o.Target.again()
 	if err != nil {

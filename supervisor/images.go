@@ -71,15 +71,20 @@ func JobImages(dir, job string) ([]*StoredImage, error) {
 	}
 	var images []*StoredImage
 	for _, e := range entries {
-		if n := imageNumber(e.Name()); n > 0 && e.IsDir() {
-			images = append(images, lookAt(job, n, filepath.Join(jobDir, e.Name())))
+		n := imageNumber(e.Name())
+		if n == 0 || !e.IsDir() {
+			continue
+		}
+		if i := lookAt(job, n, filepath.Join(jobDir, e.Name())); i != nil {
+			images = append(images, i)
 		}
 	}
 	slices.SortFunc(images, func(a, b *StoredImage) int { return a.Number - b.Number })
 	return images, nil
 }
 
-// lookAt finds out what an image's directory holds.
+// lookAt finds out what an image's directory holds, or gives nil when it is gone.
+// Another may be removing it: what is no image any more is not damaged.
 func lookAt(job string, n int, dir string) *StoredImage {
 	i := &StoredImage{Job: job, Number: n, Dir: dir}
 	i.Manifest, i.Err = memimg.ReadManifest(dir)
@@ -89,7 +94,12 @@ func lookAt(job string, n int, dir string) *StoredImage {
 			i.Err = image.Close()
 		}
 	}
-	i.State = stateOf(i.Err)
+	if i.State = stateOf(i.Err); i.State == Damaged && !memimg.IsSnapshot(dir) {
+		i.State = Unfinished
+	}
+	if _, err := os.Lstat(dir); i.State == Unfinished && errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	return i
 }
 

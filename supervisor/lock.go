@@ -36,6 +36,15 @@ func lockJob(ctx context.Context, jobDir string) (*os.File, error) {
 	}
 }
 
+// locks are locks of jobs that are held together.
+type locks []*os.File
+
+func (l locks) close() {
+	for _, f := range l {
+		f.Close()
+	}
+}
+
 // lockThere is lockJob for a directory that exists. It fails with
 // fs.ErrNotExist when that is no longer so.
 func lockThere(ctx context.Context, jobDir string) (*os.File, error) {

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -202,21 +204,22 @@ func ownProgram() string {
 
 // isSnapshotter reports whether a child of a supervisor takes a snapshot for it,
 // or is about to: it has the supervisor's own arguments until it is executed.
+// What has no memory any more is ending, and so of no account either.
 func isSnapshotter(pid, supervisor int) bool {
-	args, err := procfs.Cmdline(pid)
-	if err != nil || len(args) == 0 {
-		return false
-	}
-	own, err := procfs.Cmdline(supervisor)
-	if err != nil || args[0] != snapshotterName && strings.Join(args, "\x00") != strings.Join(own, "\x00") {
-		return false
-	}
 	exe, err := os.Stat(fmt.Sprintf("/proc/%d/exe", pid))
 	if err != nil {
-		return false
+		return errors.Is(err, fs.ErrNotExist)
 	}
 	ours, err := os.Stat(fmt.Sprintf("/proc/%d/exe", supervisor))
-	return err == nil && os.SameFile(exe, ours)
+	if err != nil || !os.SameFile(exe, ours) {
+		return false
+	}
+	args, err := procfs.Cmdline(pid)
+	if err != nil || len(args) == 0 {
+		return true // it is ending since
+	}
+	own, err := procfs.Cmdline(supervisor)
+	return args[0] == snapshotterName || err == nil && slices.Equal(args, own)
 }
 
 // say writes a message to standard error. It is no reason to end that nobody

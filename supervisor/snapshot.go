@@ -96,23 +96,24 @@ func takeSnapshot(ctx context.Context, o *SnapshotOptions, job string) (*Snapsho
 	}
 	soon, cancel := context.WithTimeout(ctx, skipAfter)
 	defer cancel()
-	lock, err := lockJob(soon, target.Dir)
-	if errors.Is(err, ErrBusy) && ctx.Err() == nil {
-		return &Snapshot{Skipped: true}, target.Name, nil
-	}
-	if err != nil {
-		return nil, target.Name, err
-	}
-	defer lock.Close()
-	s := new(Snapshot)
-	s.Image, s.Result, err = checkpoint(CheckpointOptions{
+	one := CheckpointOptions{
 		Target:   target,
 		Program:  o.Program,
 		Policy:   o.Policy,
 		Rules:    o.Rules,
 		Hook:     o.Hook,
 		Progress: o.Progress,
-	})
+	}
+	held, err := one.lock(soon)
+	if errors.Is(err, ErrBusy) && ctx.Err() == nil {
+		return &Snapshot{Skipped: true}, target.Name, nil
+	}
+	if err != nil {
+		return nil, target.Name, err
+	}
+	defer held.close()
+	s := new(Snapshot)
+	s.Image, s.Result, err = checkpoint(one)
 	if err != nil {
 		_ = os.Remove(target.Dir) // fails when there is something in it
 		return nil, target.Name, err

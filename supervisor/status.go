@@ -101,7 +101,7 @@ func NewestGood(dir, job string) (*StoredImage, error) {
 	}
 	slices.Sort(numbers)
 	for _, n := range slices.Backward(numbers) {
-		if i := lookAt(job, n, filepath.Join(jobDir, numberName(n))); i.State == Good {
+		if i := lookAt(job, n, filepath.Join(jobDir, numberName(n))); i != nil && i.State == Good {
 			return i, nil
 		}
 	}

@@ -1,12 +1,8 @@
 package main
 
 import (
-	"context"
 	"errors"
-	"os/signal"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"supervise/supervisor"
 )
@@ -62,7 +58,7 @@ func (c *attachCmd) Run(out *output) error {
 	if _, err := supervisor.ReadPolicy(c.Policy); err != nil {
 		return err
 	}
-	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	ctx, cancel := untilSignal()
 	defer cancel()
 	a, err := supervisor.Attach(supervisor.AttachOptions{Target: c.Target, Name: c.Name, Dir: dir,
 		Policy: c.Policy, Schedule: c.schedule()})

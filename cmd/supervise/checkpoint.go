@@ -54,7 +54,7 @@ func (c *checkpointCmd) Run(out *output) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	ctx, cancel := untilSignal()
 	defer cancel()
 	rules, err := c.rules()
 	if err != nil {
@@ -131,6 +131,12 @@ var (
 	errInterrupted = errors.New("interrupted")
 	errNoCommand   = errors.New("expected a command to run")
 )
+
+// untilSignal gives a context that is done when somebody wants this process to
+// end.
+func untilSignal() (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+}
 
 // interruptible ends an operation at the next phase after ctx is done. Until
 // then it is in order, so nothing is left behind.

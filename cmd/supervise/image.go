@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 
+	"supervise/memimg"
 	"supervise/supervisor"
 )
 
@@ -10,6 +11,19 @@ import (
 type imageArg struct {
 	Image string `arg:"" help:"NAME or NAME@NNNN of a job's snapshot, or the directory of any. NAME alone means the newest good one."`
 	Dir   string `help:"Directory of jobs. Default: $$SUPERVISE_DIR, else this user's state directory." placeholder:"D"`
+}
+
+// open finds the image and opens it.
+func (a *imageArg) open(out *output) (*supervisor.FoundImage, *memimg.Image, error) {
+	found, err := a.find(out)
+	if err != nil {
+		return nil, nil, err
+	}
+	image, err := memimg.Open(found.Dir)
+	if err != nil {
+		return nil, nil, &imageError{found, err}
+	}
+	return found, image, nil
 }
 
 // find finds the image. It says so when newer ones are passed over.

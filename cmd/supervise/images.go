@@ -5,13 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os/signal"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"supervise/memimg"
 	"supervise/supervisor"
@@ -214,7 +211,7 @@ func (c *imagesPruneCmd) Run(out *output) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	ctx, cancel := untilSignal()
 	defer cancel()
 	rows := []verdictRow{}
 	for _, name := range names {

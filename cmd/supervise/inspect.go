@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -25,24 +26,21 @@ type inspectCmd struct {
 type imageFacts struct {
 	Image    string          `json:"image"`
 	Manifest memimg.Manifest `json:"manifest"`
+	Pause    time.Duration   `json:"pause_ns"`
 	Tree     *treestate.Tree `json:"tree"`
 }
 
 func (c *inspectCmd) Run(out *output) error {
-	found, err := c.find(out)
+	found, image, err := c.open(out)
 	if err != nil {
 		return err
-	}
-	image, err := memimg.Open(found.Dir)
-	if err != nil {
-		return &imageError{found, err}
 	}
 	defer image.Close()
 	tree, err := treestate.Decode(image.Records())
 	if err != nil {
 		return fmt.Errorf("%s: %w", found.Dir, err)
 	}
-	facts := imageFacts{Image: found.Dir, Manifest: image.Manifest(), Tree: tree}
+	facts := imageFacts{Image: found.Dir, Manifest: image.Manifest(), Pause: tracer.Pause(image.Manifest().Phases), Tree: tree}
 	if c.JSON {
 		return out.json(facts)
 	}
@@ -71,7 +69,7 @@ func printManifest(stdout io.Writer, facts *imageFacts) error {
 	for _, l := range m.Layers {
 		row("layer", "%s (%s)", l.Dir, l.ID)
 	}
-	row("pause", "%s", round(tracer.Pause(m.Phases)))
+	row("pause", "%s", round(facts.Pause))
 	printPhases(row, m.Phases)
 	return w.Flush()
 }

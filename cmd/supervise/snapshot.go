@@ -1,12 +1,8 @@
 package main
 
 import (
-	"context"
 	"errors"
-	"os/signal"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"supervise/supervisor"
 )
@@ -57,7 +53,7 @@ func (c *snapshotCmd) Run(out *output) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	ctx, cancel := untilSignal()
 	defer cancel()
 	rules, err := c.rules()
 	if err != nil {

@@ -1,9 +1,18 @@
 package main
 
-import "supervise/memimg"
+import "time"
 
 type verifyCmd struct {
 	imageArg
+	JSON bool `name:"json" help:"Print facts about a sound image as JSON."`
+}
+
+// soundFacts is what verify --json prints.
+type soundFacts struct {
+	Image     string    `json:"image"`
+	ID        string    `json:"id"`
+	Created   time.Time `json:"created"`
+	PageBytes int64     `json:"page_bytes"`
 }
 
 func (c *verifyCmd) Help() string {
@@ -11,13 +20,9 @@ func (c *verifyCmd) Help() string {
 }
 
 func (c *verifyCmd) Run(out *output) error {
-	found, err := c.find(out)
+	found, image, err := c.open(out)
 	if err != nil {
 		return err
-	}
-	image, err := memimg.Open(found.Dir)
-	if err != nil {
-		return &imageError{found, err}
 	}
 	defer image.Close()
 	total := image.Manifest().Summary.PageBytes
@@ -27,6 +32,10 @@ func (c *verifyCmd) Run(out *output) error {
 		return &imageError{found, err}
 	}
 	bar.end()
+	if c.JSON {
+		m := image.Manifest()
+		return out.json(soundFacts{Image: found.Dir, ID: m.ID, Created: m.Created, PageBytes: total})
+	}
 	out.printf("%s: sound (%s of memory)\n", found.Dir, byteCount(total))
 	return nil
 }
