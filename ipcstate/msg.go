@@ -31,7 +31,7 @@ func (c *capture) queues(objects []found) error {
 		}
 		err := c.messages(&rec, int(o.u64(80)), int(o.u64(72)))
 		switch {
-		case isGone(err), rec.Loose && errors.Is(err, unix.ENOMSG): // somebody outside uses it
+		case isGone(err), rec.Loose && (errors.Is(err, unix.ENOMSG) || errors.Is(err, unix.EACCES)): // somebody outside uses it, or hides it
 			continue
 		case errors.Is(err, unix.E2BIG):
 			c.refuse(&queues, o.id, fmt.Sprintf("a message in it has more than %d bytes", maxText), "let it be received first")
