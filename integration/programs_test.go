@@ -109,6 +109,8 @@ var programs = func() []program {
 		one("replaced"),
 		one("pipes"),
 		one("unixpairs"),
+		one("unixnames").alone(),
+		one("unixmsgs"),
 		one("fifos").alone(),
 		one("epoll"),
 		one("anonfds"),

@@ -2,6 +2,7 @@ package netstate
 
 import (
 	"encoding/binary"
+	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -56,6 +57,25 @@ func recvmsg(fd int, data, oob []byte, flags int) (n, oobn, got int, from []byte
 		return 0, 0, 0, nil, errno
 	}
 	return int(r), int(msg.Controllen), int(msg.Flags), rawName(name, msg.Namelen), nil
+}
+
+// recvmsgShort is recvmsg(2) with one byte more than data has room for, at an
+// address where nothing is.
+func recvmsgShort(fd int, data []byte, flags int) (int, error) {
+	const nothing = 8 // below any mapping
+	type iovec struct{ base, size uintptr }
+	parts := [2]iovec{{size: uintptr(len(data))}, {base: nothing, size: 1}}
+	if len(data) > 0 {
+		parts[0].base = uintptr(unsafe.Pointer(&data[0]))
+	}
+	msg := unix.Msghdr{Iov: (*unix.Iovec)(unsafe.Pointer(&parts[0]))}
+	msg.SetIovlen(len(parts))
+	r, _, errno := unix.Syscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&msg)), uintptr(flags))
+	runtime.KeepAlive(data)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(r), nil
 }
 
 // sendmsg is sendmsg(2) to a name, or to the peer.

@@ -24,11 +24,12 @@ type unixSurvey struct {
 
 // unixEnd is a socket of the tree.
 type unixEnd struct {
-	desc    *fdstate.Desc
-	entry   unixEntry
-	queue   []UnixMessage
-	cred    Cred
-	refused *fdstate.Refusal // found while exploring
+	desc        *fdstate.Desc
+	entry       unixEntry
+	queue       []UnixMessage
+	cred        Cred
+	credUnknown bool             // the PID in it is not the tree's
+	refused     *fdstate.Refusal // found while exploring
 }
 
 // exploreUnix reads the queue of a socket, so that descriptors in flight are
@@ -111,8 +112,8 @@ func (s *unixSurvey) capture(d *fdstate.Desc, all *fdstate.Survey) (fdstate.Reco
 	if rec.Type, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil {
 		return nil, err
 	}
-	if e.cred.PID != 0 {
-		rec.Cred = &e.cred
+	if rec.Cred, err = s.cred(e); err != nil {
+		return nil, err
 	}
 	if rec.Name, err = s.name(e, all); err != nil {
 		return nil, err
@@ -126,6 +127,22 @@ func (s *unixSurvey) capture(d *fdstate.Desc, all *fdstate.Survey) (fdstate.Reco
 		return nil, err
 	}
 	return rec, s.options(rec, fd)
+}
+
+// cred gives who is at the other end, if that is known to the kernel. Both ends
+// that socketpair(2) has made say the same.
+func (s *unixSurvey) cred(e *unixEnd) (*Cred, error) {
+	if e.credUnknown {
+		other := s.ends[e.entry.peer]
+		if other == nil || other.credUnknown || len(e.entry.name)+len(other.entry.name) > 0 {
+			return nil, fdstate.RefuseNow("it was connected by a process that is gone, and no process has it while it is in a message")
+		}
+		e = other
+	}
+	if e.cred.PID == 0 {
+		return nil, nil
+	}
+	return &e.cred, nil
 }
 
 // id is what records call a socket.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sort"
 
 	"golang.org/x/sys/unix"
 
@@ -24,6 +23,13 @@ type peek struct {
 	options []peekOption
 	unread  int // bytes in the queue of a stream
 	typ     int
+	unnamed []unnamed
+}
+
+// unnamed is a sender whose id in the tree is not known.
+type unnamed struct {
+	at   int // offset of its message
+	cred *Cred
 }
 
 type peekOption struct{ name, before, during int }
@@ -46,16 +52,19 @@ func (e *unixEnd) readQueue(fd int, all *fdstate.Survey) error {
 		if err != nil {
 			return err
 		}
-		e.cred.UID, e.cred.GID = cred.Uid, cred.Gid
-		e.cred.PID, err = treeID(all, cred.Pid)
-		return err
+		pid, known := treeID(all, cred.Pid)
+		e.cred, e.credUnknown = Cred{PID: pid, UID: cred.Uid, GID: cred.Gid}, !known
+		return nil
 	case !some:
 		return e.askInside(all, nil)
 	}
 	if err := p.chooseOptions(); err != nil {
 		return err
 	}
-	return e.askInside(all, p)
+	if err := e.askInside(all, p); err != nil {
+		return err
+	}
+	return p.nameSenders()
 }
 
 // hasUnread tells whether there is something to look at, and refuses what a
@@ -129,7 +138,7 @@ func (p *peek) all() error {
 			if n == 0 {
 				continue
 			}
-			if err := p.keep(piece); err != nil {
+			if err := p.keep(at, piece); err != nil {
 				return err
 			}
 			at += n
@@ -138,15 +147,19 @@ func (p *peek) all() error {
 	return nil
 }
 
-// plainBytes finds how many of the next size bytes come before the descriptors.
+// plainBytes finds how many of the next size bytes come before the last thing
+// that was sent, which is what descriptors came with. The kernel copies piece
+// by piece, and ends at a piece that it cannot copy whole (Linux
+// net/unix/af_unix.c:unix_stream_read_generic, v6.12): here that is the last.
 func (p *peek) plainBytes(at, size int) (int, error) {
-	var failed error
-	n := sort.Search(size-1, func(n int) bool {
-		part, err := p.read(at, n+1, true)
-		failed = errors.Join(failed, err, closeAll(part.fds))
-		return len(part.fds) > 0
-	})
-	return n, failed
+	if err := unix.SetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_PEEK_OFF, at); err != nil {
+		return 0, fmt.Errorf("set SO_PEEK_OFF: %w", err)
+	}
+	n, err := recvmsgShort(p.fd, make([]byte, size-1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	if errors.Is(err, unix.EFAULT) {
+		return 0, nil // the last is the first
+	}
+	return n, err
 }
 
 // messages reads datagrams up to the end of the queue. They are told from the
@@ -166,7 +179,7 @@ func (p *peek) messages() error {
 			}
 			continue
 		}
-		if err := p.keep(part); err != nil {
+		if err := p.keep(at, part); err != nil {
 			return err
 		}
 		if len(part.data) == 0 {
@@ -240,7 +253,7 @@ func (g *part) control(oob []byte) error {
 const scmPidfd = 4
 
 // keep adds a message to the record.
-func (p *peek) keep(g part) error {
+func (p *peek) keep(at int, g part) error {
 	m := UnixMessage{Data: bytes.Clone(g.data), From: g.from}
 	if m.Data == nil {
 		m.Data = []byte{}
@@ -253,27 +266,82 @@ func (p *peek) keep(g part) error {
 		m.Files = append(m.Files, d.Index())
 	}
 	if g.cred != nil && g.cred.Pid != 0 {
-		pid, err := treeID(p.survey, g.cred.Pid)
-		if err != nil {
-			return err
-		}
+		pid, known := treeID(p.survey, g.cred.Pid)
 		m.Cred = &Cred{PID: pid, UID: g.cred.Uid, GID: g.cred.Gid}
+		if !known {
+			p.unnamed = append(p.unnamed, unnamed{at, m.Cred})
+		}
 	}
 	p.end.queue = append(p.end.queue, m)
 	return nil
 }
 
-// treeID gives what the tree calls a process that may be dead.
-func treeID(s *fdstate.Survey, pid int32) (task.ID, error) {
+// treeID gives what the tree calls a process, if that can be told.
+func treeID(s *fdstate.Survey, pid int32) (id task.ID, known bool) {
 	for _, p := range s.Procs {
 		if p.Held.PID == task.PID(pid) {
-			return p.Held.ID, nil
+			return p.Held.ID, true
 		}
 	}
-	if held := s.Procs[0].Held; int(held.PID) == int(held.ID) || pid == 0 {
-		return task.ID(pid), nil
+	held := s.Procs[0].Held
+	return task.ID(pid), pid == 0 || int(held.PID) == int(held.ID)
+}
+
+// nameSenders has a process of the tree look at messages whose senders are
+// dead: in a pid namespace of its own it calls them otherwise than we do.
+func (p *peek) nameSenders() error {
+	if len(p.unnamed) == 0 {
+		return nil
 	}
-	return 0, fdstate.RefuseNow(fmt.Sprintf("a message of process %d waits in it, which is in another pid namespace or gone", pid))
+	inside, err := p.survey.Inside(p.end.desc.Proc)
+	if err != nil {
+		return err
+	}
+	var b task.Batch
+	set := func(name, value int) {
+		b.Add(unix.SYS_SETSOCKOPT, p.end.desc.FD, unix.SOL_SOCKET, name, binary.LittleEndian.AppendUint32(nil, uint32(value)), 4)
+	}
+	for _, o := range p.options {
+		set(o.name, o.during)
+	}
+	looks := make([]task.Struct, len(p.unnamed))
+	for i, who := range p.unnamed {
+		looks[i] = credLook()
+		set(unix.SO_PEEK_OFF, who.at)
+		b.Add(unix.SYS_RECVMSG, p.end.desc.FD, looks[i], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	}
+	for _, o := range p.options {
+		set(o.name, o.before)
+	}
+	if err := inside.Run(&b); err != nil {
+		return err
+	}
+	for i, who := range p.unnamed {
+		who.cred.PID = task.ID(binary.LittleEndian.Uint32(looks[i].Bytes[credLookPID:]))
+		if who.cred.PID == 0 {
+			return fdstate.RefuseNow("a message waits in it from a process that the tree cannot see")
+		}
+	}
+	return nil
+}
+
+// Where credLook has what: struct msghdr, struct iovec, control, a byte of data.
+const (
+	credLookIov     = 56
+	credLookControl = credLookIov + 16
+	credLookPID     = credLookControl + unix.SizeofCmsghdr
+	credLookData    = credLookControl + 32
+)
+
+// credLook is what recvmsg(2) takes for a look at one byte and its sender.
+// There is no room for descriptors, so that none are made.
+func credLook() task.Struct {
+	b := make([]byte, credLookData+1)
+	le := binary.LittleEndian
+	le.PutUint64(b[24:], 1) // msg_iovlen
+	le.PutUint64(b[40:], credLookData-credLookControl)
+	le.PutUint64(b[credLookIov+8:], 1)
+	return task.Struct{Bytes: b, Pointers: []task.Pointer{{At: 16, To: credLookIov}, {At: 32, To: credLookControl}, {At: credLookIov, To: credLookData}}}
 }
 
 func closeAll(fds []int) error {

@@ -50,9 +50,9 @@ var unixSteps = []struct {
 	{"make", (*unixNet).makeSingle},           // listeners first: connections may be made through them
 	{"connect", (*unixNet).makeConnection},    // names are bound
 	{"fill", (*unixNet).fill},                 // datagram sockets are connected to nobody yet, and take from everybody
-	{"shut down", (*unixNet).shutDown},        // nothing is sent after it
 	{"set the options of", (*unixNet).adjust}, // a listener's pass on to what waits to be accepted
 	{"connect", (*unixNet).queueUp},           // as others may only now
+	{"shut down", (*unixNet).shutDown},        // nothing is sent after it
 }
 
 // restore makes all sockets. Everything they carry is open.
