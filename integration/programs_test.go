@@ -111,6 +111,7 @@ var programs = func() []program {
 		one("unixpairs"),
 		one("unixnames").alone(),
 		one("unixmsgs"),
+		one("unixtraffic").rootOnly(),
 		one("fifos").alone(),
 		one("epoll"),
 		one("anonfds"),
