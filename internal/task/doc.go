@@ -35,6 +35,8 @@
 // call that the kernel never restarts (neverRestarted) ends with EINTR, as
 // after SIGSTOP and SIGCONT. freezer.catch keeps the moment short.
 //
+// A thread under seccomp is the other exception: see Thread.SuspendSeccomp.
+//
 // All calls on held tasks must come from the OS thread that holds them;
 // OnThread provides one.
 package task

@@ -1,7 +1,8 @@
 // shapes SEED: a tree of random shape: processes that share descriptors and
-// directories, that are dead or stopped, with threads and attributes. Every process writes down how it sees itself, and after the snapshot checks
-// that it is still so; what can be seen only once, such as data in pipes and
-// queues of signals, it takes out and compares with what was put in.
+// directories, that are dead or stopped, with threads and attributes. Every
+// process writes down how it sees itself, and after the snapshot checks that it
+// is still so; what can be seen only once, such as data in pipes and queues of
+// signals, it takes out and compares with what was put in.
 #include "prog.h"
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
