@@ -66,6 +66,9 @@ func (r *restart) checkReturns() error {
 		rec := &r.tree.Processes[i]
 		for j := range rec.Threads {
 			th := &rec.Threads[j]
+			if th.Exited {
+				continue
+			}
 			where, err := whereabouts(rec, th)
 			if err != nil {
 				return fmt.Errorf("thread %d: %w", th.ID, err)
@@ -87,6 +90,9 @@ func (r *restart) checkReturns() error {
 
 // memoryOf is the address space of a process, be it another's.
 func (r *restart) memoryOf(rec *treestate.Process) *memstate.Space {
+	if rec.Shares.Memory == 0 {
+		return &rec.Mem
+	}
 	for i := range r.tree.Processes {
 		if owner := &r.tree.Processes[i]; owner.ID == rec.Shares.Memory {
 			return &owner.Mem
