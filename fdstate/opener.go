@@ -105,9 +105,11 @@ func (o *Opener) Dup(num int, at Slot) {
 }
 
 // Reopen queues an open of what descriptor num refers to, as a description of
-// its own. Not every object can be opened that way.
+// its own. Not every object can be opened that way. The name that it goes by
+// is a link: O_NOFOLLOW, which shm_open(3) sets and which has no effect later,
+// gets lost.
 func (o *Opener) Reopen(num int, at Slot, what string, flags int) {
-	o.OpenPath(at, what, fmt.Sprintf("/proc/self/fd/%d", num), flags)
+	o.OpenPath(at, what, fmt.Sprintf("/proc/self/fd/%d", num), flags&^unix.O_NOFOLLOW)
 }
 
 // OpenPath queues open(2) of an existing file. It does not block, whatever

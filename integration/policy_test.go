@@ -323,3 +323,17 @@ func TestPolicyOfJob(t *testing.T) {
 		again.finish(1)
 	})
 }
+
+// TestPolicyJava ignores the socket of a Java machine that has run a compiler,
+// which it keeps to put in the place of sockets that it closes.
+func TestPolicyJava(t *testing.T) {
+	p := newPlace(t, users()[len(users())-1])
+	prog := program{name: "java source", how: rootOnly, lead: true, argv: func() []string {
+		return append(slices.Clone(javaFlags), filepath.Join(dataDir, "java", "Threads.java"))
+	}}
+	j := p.start(prog)
+	p.checkpoint(j.pid(), p.path("image"), append(p.policyFile("policy", noSockets), "--stop")...)
+	j.gone()
+	again := p.restart(prog, p.path("image"))
+	again.finish(1)
+}

@@ -2,6 +2,8 @@ package integration
 
 import (
 	"path/filepath"
+	"slices"
+	"sync"
 )
 
 // A program is one row of the table.
@@ -24,6 +26,23 @@ func c(name string) func() []string {
 }
 func script(interpreter, file string) func() []string {
 	return func() []string { return []string{interpreter, filepath.Join(dataDir, file)} }
+}
+
+// javaFlags keep a Java machine small, and from leaving a file in /tmp.
+var javaFlags = []string{"/usr/bin/java", "-XX:-UsePerfData", "-Xmx128m"}
+
+// java compiles a class and runs it. Run from its source it would have a
+// socket open, which the compiler leaves.
+func java(class string) func() []string {
+	compile := sync.OnceValue(func() error {
+		return command(nil, "javac", "-d", binDir, filepath.Join(dataDir, "java", class+".java"))
+	})
+	return func() []string {
+		if err := compile(); err != nil {
+			return []string{"/bin/sh", "-c", "echo \"$0\" >&2; exit 1", err.Error()}
+		}
+		return append(slices.Clone(javaFlags), "-cp", binDir, class)
+	}
 }
 
 // one is the program in C of that name.
@@ -135,6 +154,10 @@ var programs = func() []program {
 		{name: "python", argv: script("/usr/bin/python3", "py/threads.py"), how: rootOnly},
 		{name: "pyterminal", argv: script("/usr/bin/python3", "py/terminal.py")},
 		{name: "bash", argv: script("/bin/bash", "sh/pipeline.sh"), how: rootOnly, lead: true},
+		{name: "pool", argv: script("/usr/bin/python3", "py/pool.py"), how: rootOnly},
+		{name: "java", argv: java("Threads"), how: rootOnly},
+		program{name: "make", argv: script("/bin/bash", "sh/make.sh"), how: rootOnly, lead: true, solo: true}.without(
+			"its files change until it is killed, and a snapshot does not have them", "kill"),
 		{name: "perl", argv: script("/usr/bin/perl", "sh/prog.pl")},
 	}
 	for _, how := range []string{"commit", "rollback", "wal"} {

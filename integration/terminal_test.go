@@ -209,6 +209,52 @@ func TestShell(t *testing.T) {
 	})
 }
 
+// TestShellJob takes a snapshot of one job of a shell that is not in the tree:
+// leader of its session, and owner of the terminal. It comes back as a job of
+// another shell.
+func TestShellJob(t *testing.T) {
+	onTerminal(t, func(p *place, a, b *terminal) {
+		shell := func(term *terminal) *holder {
+			h := p.hold(launch{flags: []string{"-t"}, tty: term.slave, argv: []string{"/bin/bash", "--norc", "--noprofile", "-i"}})
+			term.expect(`\$ `)
+			return h
+		}
+		old := shell(a)
+		a.send("sh -c 'read x; echo got $x; (sleep 1001; :) & read y; kill $!; echo bye $y; exit 5'; echo status $?\r")
+		a.expect(`status \$\?\r\n`)
+		a.send("one\r")
+		a.expect(`got one\r\n`)
+		pids := old.tree() // the shell, sh, its child and sleep
+		for deadline := time.Now().Add(10 * time.Second); len(pids) != 4 && time.Now().Before(deadline); pids = old.tree() {
+			time.Sleep(10 * time.Millisecond)
+		}
+		p.checkpoint(strconv.Itoa(pids[1]), p.path("image"), "--stop")
+		a.expect(`status 137\r\n`) // the shell sees its job killed
+		again := shell(b)
+		b.send(supervise + " restart " + p.path("image") + "\r")
+		wait(p.t, "the job is back", 20*time.Second, func() string {
+			if n := len(again.tree()); n < len(pids) {
+				return strconv.Itoa(n) + " processes: " + b.out.String()
+			}
+			return ""
+		})
+		b.send("\x1a")
+		b.expect(`Stopped .*\r\n.*\$ `)
+		b.send("fg; echo status $?\r")
+		b.expect(`\r\n.*supervise restart .*\r\n`)
+		b.send("two\r")
+		b.expect(`bye two\r\nstatus 5\r\n`)
+		for _, sh := range []struct {
+			term *terminal
+			h    *holder
+		}{{a, old}, {b, again}} {
+			sh.term.send("exit 0\r")
+			sh.h.nothingLeft("end of the shells")
+			sh.h.close()
+		}
+	})
+}
+
 // editor is one that people have a text open in.
 type editor struct {
 	name, write, save string
