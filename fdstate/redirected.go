@@ -32,7 +32,7 @@ func redirected(s *State, file int, rule *policy.Rule) (File, error) {
 		f.Flags |= was.Flags & (unix.O_APPEND | unix.O_SYNC)
 		f.Pos = was.Pos
 	}
-	if rule.Append || was.Tag != tagRegular && was.Tag != tagObject {
+	if f.Flags&unix.O_ACCMODE != unix.O_RDONLY && (rule.Append || was.Tag != tagRegular && was.Tag != tagObject) {
 		f.Flags |= unix.O_APPEND
 	}
 	return f, err

@@ -25,13 +25,13 @@ type ruled struct {
 	left       []string          // what checkpoint --json must list: fd and action
 }
 
-const noSockets = "ignore kind=unix-socket\n"
+const noFaults = "ignore kind=userfaultfd\n"
 
 var ruledCases = []ruled{
 	{
 		name:       "ignore",
-		checkpoint: "# sockets\nignore kind=*-socket # all of them\n",
-		lines:      []string{"root 13 /dev/null at 0 flags 2002", "root 14 /dev/null.*", "kid 13 /dev/null.*", "root 10 WORK/log at .*"},
+		checkpoint: "# two of them\nignore kind=user*fd # both\n",
+		lines:      []string{"root 13 /dev/null at 0 flags 0", "root 14 /dev/null.*", "kid 13 /dev/null.*", "root 10 WORK/log at .*"},
 		after:      map[string]string{"log": "before\nafter\n"},
 		left:       []string{"13 ignore", "14 ignore", "13 ignore", "14 ignore"},
 	},
@@ -43,14 +43,14 @@ var ruledCases = []ruled{
 	},
 	{
 		name:       "close",
-		checkpoint: "close kind=unix-socket\nclose fd=11-12 process=kid\nclose path=lock\nclose fd=18",
+		checkpoint: "close kind=userfaultfd\nclose fd=11-12 process=kid\nclose path=lock\nclose fd=18",
 		lines:      []string{"root 11 .*", "root 17 pipe:.*", "kid 17 pipe:.*"},
 		never:      []string{".* 13 .*", ".* 14 .*", "kid 11 .*", ".* 12 .*", ".* 18 .*"},
 		left:       []string{"12 close", "13 close", "14 close", "18 close", "11 close", "12 close", "13 close", "14 close"},
 	},
 	{
 		name:       "redirect at the checkpoint",
-		checkpoint: noSockets + "redirect path=WORK/log to=WORK/log2\nredirect fd=11 to=WORK/dbs/\n",
+		checkpoint: noFaults + "redirect path=WORK/log to=WORK/log2\nredirect fd=11 to=WORK/dbs/\n",
 		between: func(p *place) {
 			must(p.t, os.Mkdir(p.path("work/dbs"), 0o755))
 			must(p.t, os.WriteFile(p.path("work/dbs/db"), []byte("ab"), 0o666))
@@ -62,7 +62,7 @@ var ruledCases = []ruled{
 	},
 	{
 		name:       "taken back at the restart",
-		checkpoint: noSockets + "redirect path=log to=WORK/log2\nsave path=db",
+		checkpoint: noFaults + "redirect path=log to=WORK/log2\nsave path=db",
 		restart:    "reopen path=log\nreopen path=db\n",
 		between:    func(p *place) { must(p.t, os.WriteFile(p.path("work/db"), []byte("now"), 0o666)) },
 		lines:      []string{"root 10 WORK/log .*", "root 11 WORK/db at 4 .*"},
@@ -70,8 +70,8 @@ var ruledCases = []ruled{
 	},
 	{
 		name:       "at the restart",
-		checkpoint: noSockets,
-		restart:    "close path=**/lock process=kid\nredirect kind=pipe to=/dev/null\nredirect path=WORK/log append=WORK/other\nredirect kind=unix-socket to=/dev/zero\n",
+		checkpoint: noFaults,
+		restart:    "close path=**/lock process=kid\nredirect kind=pipe to=/dev/null\nredirect path=WORK/log append=WORK/other\nredirect kind=userfaultfd to=/dev/zero\n",
 		between: func(p *place) {
 			must(p.t, os.WriteFile(p.path("work/other"), []byte("one\n"), 0o666))
 			must(p.t, os.Chmod(p.path("work/other"), 0o666))
@@ -83,7 +83,7 @@ var ruledCases = []ruled{
 	{
 		name:       "save",
 		program:    []string{"mapped"},
-		checkpoint: noSockets + "save path=db\nsave path=log\n",
+		checkpoint: noFaults + "save path=db\nsave path=log\n",
 		between: func(p *place) {
 			must(p.t, os.WriteFile(p.path("work/db"), []byte("changed and longer"), 0o666))
 			must(p.t, os.Remove(p.path("work/log")))
@@ -93,7 +93,7 @@ var ruledCases = []ruled{
 	},
 	{
 		name:       "ignore at the restart",
-		checkpoint: noSockets,
+		checkpoint: noFaults,
 		restart:    "ignore path=WORK/**\n",
 		between: func(p *place) {
 			must(p.t, os.Remove(p.path("work/log")))
@@ -103,7 +103,7 @@ var ruledCases = []ruled{
 	},
 	{
 		name:       "truncate",
-		checkpoint: noSockets,
+		checkpoint: noFaults,
 		args:       []string{"--truncate-files"},
 		between:    func(p *place) { p.appendTo("work/log", "more\n"); p.appendTo("work/lock", "x") },
 		lines:      []string{"root 10 WORK/log at 7 flags 2001"},
@@ -111,14 +111,14 @@ var ruledCases = []ruled{
 	},
 	{
 		name:       "grown",
-		checkpoint: noSockets,
+		checkpoint: noFaults,
 		between:    func(p *place) { p.appendTo("work/log", "more\n") },
 		lines:      []string{"root 10 WORK/log at 7 flags 2001"},
 		after:      map[string]string{"log": "before\nmore\nafter\n"},
 	},
 	{
 		name:       "streams",
-		checkpoint: noSockets,
+		checkpoint: noFaults,
 		args:       []string{"--stdout", "out", "--stderr", "null", "--stdin", "db"},
 		between: func(p *place) {
 			must(p.t, os.WriteFile(p.path("work/out"), []byte("old\n"), 0o666))
@@ -235,10 +235,10 @@ func TestPolicyRefuses(t *testing.T) {
 			code  int
 			says  []string
 		}{
-			{"", 3, []string{"unix stream socket"}},
-			{"ignore kind=ipv4-socket", 3, []string{"unix stream socket"}},
+			{"", 3, []string{"waiting faults"}},
+			{"ignore kind=ipv4-socket", 3, []string{"waiting faults"}},
 			{"close fd=13", 3, []string{"fd 14"}},
-			{noSockets + "fail path=db", 3, []string{"fd 11", "a rule says so", "policy:2"}},
+			{noFaults + "fail path=db", 3, []string{"fd 11", "a rule says so", "policy:2"}},
 			{"ignroe all\nclose path=/a[", 2, []string{`policy:1: "ignroe" is no action`, `policy:2: pattern "/a[": [ without ]`}},
 		} {
 			r := p.supervise(nil, append([]string{"checkpoint", j.pid(), "--image", p.path("image")}, p.policyFile("policy", c.rules)...)...)
@@ -253,7 +253,7 @@ func TestPolicyRefuses(t *testing.T) {
 			j.undisturbed(before)
 		}
 		p.nothingIn("image")
-		p.checkpoint(j.pid(), p.path("image"), p.policyFile("policy", noSockets+"save path=log\nsave path=lock")...)
+		p.checkpoint(j.pid(), p.path("image"), p.policyFile("policy", noFaults+"save path=log\nsave path=lock")...)
 		j.killTree()
 		j.close()
 		must(p.t, os.WriteFile(p.path("work/log"), []byte("now"), 0o666))
@@ -295,7 +295,7 @@ func (p *place) failsLate(prog program) {
 // TestPolicyOfJob starts a job with a policy that its snapshots go by.
 func TestPolicyOfJob(t *testing.T) {
 	forUsers(t, func(p *place) {
-		flags := p.policyFile("policy", noSockets+"save path=db\n")
+		flags := p.policyFile("policy", noFaults+"save path=db\n")
 		must(p.t, os.Chown(flags[1], p.user.uid, p.user.uid))
 		prog := one("ruled").supervised()
 		prog.supervise = flags
@@ -324,7 +324,7 @@ func TestPolicyOfJob(t *testing.T) {
 	})
 }
 
-// TestPolicyJava ignores the socket of a Java machine that has run a compiler,
+// TestPolicyJava does without the socket of a Java machine that has run a compiler,
 // which it keeps to put in the place of sockets that it closes.
 func TestPolicyJava(t *testing.T) {
 	p := newPlace(t, users()[len(users())-1])
@@ -332,7 +332,7 @@ func TestPolicyJava(t *testing.T) {
 		return append(slices.Clone(javaFlags), filepath.Join(dataDir, "java", "Threads.java"))
 	}}
 	j := p.start(prog)
-	p.checkpoint(j.pid(), p.path("image"), append(p.policyFile("policy", noSockets), "--stop")...)
+	p.checkpoint(j.pid(), p.path("image"), append(p.policyFile("policy", "redirect kind=unix-socket to=/dev/null\n"), "--stop")...)
 	j.gone()
 	again := p.restart(prog, p.path("image"))
 	again.finish(1)
