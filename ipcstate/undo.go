@@ -208,7 +208,7 @@ func (c *capture) mayChange(t *task.Thread, id int, values []byte) error {
 }
 
 // measureAt measures with known values: first which adjustments are not zero,
-// several at a time, then each of these by halving the range.
+// several at a time, then each of these.
 func (c *capture) measureAt(t *task.Thread, id int, values []byte) ([]Adjustment, error) {
 	const atOnce = 4 // fewer operations than any sensible limit (kernel.sem, SEMOPM)
 	n := len(values) / 2
@@ -233,7 +233,7 @@ func (c *capture) measureAt(t *task.Thread, id int, values []byte) ([]Adjustment
 			return nil, err
 		}
 		for k := at * atOnce; !inRange && k < min(at*atOnce+atOnce, n); k++ {
-			by, err := halve(t, id, k, value(k))
+			by, err := narrow(t, id, k, value(k))
 			if err != nil {
 				return nil, err
 			}
@@ -245,25 +245,31 @@ func (c *capture) measureAt(t *task.Thread, id int, values []byte) ([]Adjustment
 	return found, nil
 }
 
-// halve finds one adjustment.
-func halve(t *task.Thread, id, num, value int) (int, error) {
+// narrow finds one adjustment, by asking about many parts of the range at a time.
+func narrow(t *task.Thread, id, num, value int) (int, error) {
+	const parts = 16
 	low, high := minAdjust, maxValue
 	for low < high {
-		middle := (low + high + 1) >> 1
-		ops := append(atLeast(num, value, middle), impossible(num)...)
+		step := (high - low + parts - 1) / parts
 		var b task.Batch
-		probe := b.Add(unix.SYS_SEMOP, id, ops, len(ops)/opSize).Optional()
+		var probes []*task.Call
+		for n := low + step; n <= high; n += step {
+			ops := append(atLeast(num, value, n), impossible(num)...)
+			probes = append(probes, b.Add(unix.SYS_SEMOP, id, ops, len(ops)/opSize).Optional())
+		}
 		if err := t.Run(&b); err != nil {
 			return 0, err
 		}
-		enough, err := verdict(probe)
-		switch {
-		case err != nil:
-			return 0, err
-		case enough:
-			low = middle
-		default:
-			high = middle - 1
+		for _, p := range probes {
+			enough, err := verdict(p)
+			if err != nil {
+				return 0, err
+			}
+			if !enough {
+				high = low + step - 1
+				break
+			}
+			low += step
 		}
 	}
 	return low, nil

@@ -50,6 +50,9 @@ func (c *inspectCmd) Run(out *output) error {
 	for i := range tree.Processes {
 		printProcess(out.stdout, tree, i)
 	}
+	if tree.IPC != nil {
+		printIPC(out.stdout, tree.IPC)
+	}
 	return nil
 }
 

@@ -107,7 +107,7 @@ func (e *mountError) Unwrap() error { return e.err }
 
 // spacesResult is what works in new namespaces.
 type spacesResult struct {
-	mount, setTID, time, exe error
+	mount, setTID, time, exe, ipc error
 }
 
 // inSpaces tries everything that is to be tried in new namespaces, with a user
@@ -139,6 +139,7 @@ func (r *spacesResult) try(p *task.Process) error {
 	r.setTID = trySetTIDIn(p)
 	r.exe = tryExeLink(p)
 	r.time = tryTime(p)
+	r.ipc = tryIPC(p)
 	return nil
 }
 
@@ -148,4 +149,16 @@ func tryTime(p *task.Process) error {
 		return err
 	}
 	return os.WriteFile(fmt.Sprintf("/proc/%d/timens_offsets", p.PID), []byte("monotonic 1 0\n"), 0)
+}
+
+// tryIPC makes an ipc namespace for p, and asks for the right to choose ids there.
+func tryIPC(p *task.Process) error {
+	if _, err := p.Call(unix.SYS_UNSHARE, unix.CLONE_NEWIPC); err != nil {
+		return err
+	}
+	const path = "/proc/sys/kernel/sem_next_id"
+	if _, err := p.Call(unix.SYS_OPENAT, unix.AT_FDCWD, path, unix.O_WRONLY|unix.O_CLOEXEC, 0); err != nil {
+		return fmt.Errorf("open %s: %w", path, err)
+	}
+	return nil
 }

@@ -34,6 +34,15 @@ func probeTimeNamespace(b *bench) error {
 	return r.time
 }
 
+// probeIPCNamespace chooses ids in an ipc namespace.
+func probeIPCNamespace(b *bench) error {
+	r, err := b.inSpaces()
+	if err != nil {
+		return err
+	}
+	return r.ipc
+}
+
 // probeExeLink sets the exe link of a process where restarts would do it.
 func probeExeLink(b *bench) error {
 	if b.spaces == nil && probeSetTID(b) == nil {
