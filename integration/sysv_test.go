@@ -49,3 +49,26 @@ func TestSysVOutside(t *testing.T) {
 		j.finish(1)
 	})
 }
+
+// TestOfAnotherUser has root take and restart the snapshot of a tree that is an
+// ordinary user's, with objects that are, too.
+func TestOfAnotherUser(t *testing.T) {
+	if len(users()) < 2 {
+		t.Skip("needs root")
+	}
+	for _, name := range []string{"sysvshm", "sysvsem", "sysvmsg", "mqueues"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPlace(t, nobody)
+			prog := row(t, name)
+			j := p.start(prog)
+			before := j.settle()
+			p.user = root
+			p.checkpoint(j.pid(), p.path("image"), "--stop")
+			j.gone()
+			again := p.restart(prog, p.path("image"))
+			again.like(before)
+			again.finish(1)
+		})
+	}
+}

@@ -48,10 +48,22 @@ func restoreLimits(r *restore) error {
 	return nil
 }
 
-// restoreSignalLimit is for the end.
+// restoreSignalLimit is for the end. By now the process may be another user's,
+// whose limits only it can set itself, unless we have CAP_SYS_RESOURCE.
 func (rec *Process) restoreSignalLimit(held *task.Process) error {
 	l := rec.Limits[unix.RLIMIT_SIGPENDING]
-	return setLimit(held.PID, unix.RLIMIT_SIGPENDING, unix.Rlimit{Cur: l.Soft, Max: l.Hard})
+	err := setLimit(held.PID, unix.RLIMIT_SIGPENDING, unix.Rlimit{Cur: l.Soft, Max: l.Hard})
+	if !errors.Is(err, unix.EPERM) {
+		return err
+	}
+	have := make([]byte, 16)
+	if _, err := held.Call(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_SIGPENDING, 0, have); err != nil {
+		return err
+	}
+	hard := min(l.Hard, binary.LittleEndian.Uint64(have[8:]))
+	want := binary.LittleEndian.AppendUint64(nil, min(l.Soft, hard))
+	_, err = held.Call(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_SIGPENDING, binary.LittleEndian.AppendUint64(want, hard), 0)
+	return err
 }
 
 // setLimit sets a limit. A hard limit that is above ours and that we may not
