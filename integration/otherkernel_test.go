@@ -44,7 +44,7 @@ func TestOtherKernel(t *testing.T) {
 	fs.entry("TRAILER!!!", 0, nil)
 	must(t, os.WriteFile(p.path("initrd"), fs.Bytes(), 0o600))
 
-	out, err := exec.Command("timeout", "300", "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "1024", "-nographic", "-no-reboot",
+	out, err := exec.Command("timeout", "120", "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "1024", "-nographic", "-no-reboot",
 		"-kernel", kernel, "-initrd", p.path("initrd"), "-append", "console=ttyS0 quiet panic=-1").CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "otherinit: ready ok") {
 		t.Errorf("%v\n%s", err, out)

@@ -29,9 +29,10 @@ func run() string {
 		return err.Error()
 	}
 	f := strings.Split(string(args), "\n") // supervise, image, go file, log
-	out, err := exec.Command(f[0], "restart", f[1], "--detach").CombinedOutput()
-	if err != nil {
-		return fmt.Sprintf("restart: %v: %s", err, out)
+	restart := exec.Command(f[0], "restart", f[1], "--detach")
+	restart.Stdout, restart.Stderr = os.Stdout, os.Stdout // no pipe: the program keeps it
+	if err := restart.Run(); err != nil {
+		return "restart: " + err.Error()
 	}
 	time.Sleep(time.Second)
 	if err := os.WriteFile(f[2], nil, 0o644); err != nil {
