@@ -12,6 +12,7 @@ var refusedPrograms = []struct {
 	says    string
 }{
 	{one("amx").rootOnly(), "AMX tiles"},
+	{one("sharedundo"), "another process shares what it has to undo (CLONE_SYSVSEM)"},
 	{one("objects").named("aio").with("aio"), "which requests are on their way"},
 	{one("objects").named("secretmem").with("secretmem"), "memfd_secret"},
 	{one("objects").named("uffd").with("uffd"), "registered with userfaultfd"},
