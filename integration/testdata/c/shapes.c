@@ -18,6 +18,11 @@ static struct shared {
 	int processes, looked;        // those that check themselves, and have looked again
 	int next, built[200];         // a tree is built by one process at a time, for the sake of the seed
 } volatile *all;
+// idle is wait_go for many: so that they are all seen asleep at the same time.
+static void idle(void) {
+	while (!went())
+		nap_ms(200);
+}
 static void add(volatile int *counter) { __atomic_add_fetch(counter, 1, __ATOMIC_SEQ_CST); }
 static void reach(volatile int *counter, volatile int *goal) {
 	while (__atomic_load_n(counter, __ATOMIC_SEQ_CST) < __atomic_load_n(goal, __ATOMIC_SEQ_CST))
@@ -236,7 +241,8 @@ static void *in_thread(void *s) {
 	unsigned r = (uintptr_t)s;
 	snprintf(name, sizeof name, "t%u", r);
 	prctl(PR_SET_NAME, name);
-	setpriority(PRIO_PROCESS, gettid(), 5 + r % 10);
+	setpriority(PRIO_PROCESS, gettid(), 5 + r % 10); // as far as an ordinary user may
+	int nice = getpriority(PRIO_PROCESS, gettid());
 	sigemptyset(&mask);
 	sigaddset(&mask, 1 + r % 8);
 	sigaddset(&mask, SIGRTMIN + 5);
@@ -246,10 +252,10 @@ static void *in_thread(void *s) {
 	add(&all->complete);
 	reach(&all->complete, &all->tasks);
 	add(&all->written);
-	wait_go();
+	idle();
 	prctl(PR_GET_NAME, now);
 	CHECK(!strcmp(name, now), "thread is %s, was %s", now, name);
-	CHECK(getpriority(PRIO_PROCESS, gettid()) == (int)(5 + r % 10), "nice of a thread %d", getpriority(PRIO_PROCESS, gettid()));
+	CHECK(getpriority(PRIO_PROCESS, gettid()) == nice, "nice of a thread %d", getpriority(PRIO_PROCESS, gettid()));
 	pthread_sigmask(SIG_BLOCK, NULL, &got);
 	MUST(!memcmp(&mask, &got, 8));
 	siginfo_t si;
@@ -340,7 +346,7 @@ static void live(int status) {
 		reach(&all->written, &all->tasks);
 		ready();
 	}
-	wait_go();
+	idle();
 	see(after);
 	for (char *b = before, *a = after; *b; b = strchr(b, '\n') + 1, a = strchr(a, '\n') + 1) {
 		size_t n = strchr(b, '\n') - b;
