@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-static char dir[64], back[1000];
+static char dir[100], back[1000];
 static struct sockaddr_un addr;
 static socklen_t len;
 
@@ -85,7 +85,7 @@ static volatile int *gate;
 
 // client connects to the server by path, says something and waits.
 static int client(void *server) {
-	name("%s/server", dir);
+	name("%s/s", dir);
 	close(*(int *)server);
 	int fd = connected(SOCK_STREAM), early = connected(SOCK_STREAM);
 	MUST(write(fd, "hello", 5) == 5);
@@ -105,10 +105,9 @@ int main(int argc, char **argv) {
 	prog_init(argc, argv);
 	signal(SIGPIPE, SIG_IGN);
 	gate = new_gate();
-	snprintf(dir, sizeof dir, "/tmp/unixnames-%d-%d", getpid(), geteuid());
-	if (mkdir(dir, 0700) && (errno != EEXIST))
-		fail("mkdir %s", dir);
-	name("%s/server", dir);
+	snprintf(dir, sizeof dir, "%s", go_path); // names are short: a path may have 108 bytes
+	*strrchr(dir, '/') = 0;
+	name("%s/s", dir);
 	int server = serving(SOCK_STREAM, 5);
 	MUST(chmod(addr.sun_path, 0741) == 0);
 	pid_t c = child(client, &server);
@@ -120,18 +119,18 @@ int main(int argc, char **argv) {
 	int noname[2] = {sock(SOCK_SEQPACKET), sock(SOCK_DGRAM)};
 
 	MUST(chdir(dir) == 0);
-	name("%s", "relative");
+	name("%s", "r");
 	int relative = serving(SOCK_SEQPACKET, 3), rclient = connected(SOCK_SEQPACKET), rconn = accepted(relative);
-	MUST(mkdir("deep", 0700) == 0 || errno == EEXIST);
-	name("%s/deep/../removed", dir);
+	MUST(mkdir("d", 0700) == 0 || errno == EEXIST);
+	name("%s/d/../x", dir);
 	int removed = serving(SOCK_STREAM, 2), wclient = connected(SOCK_STREAM);
 	MUST(unlink(addr.sun_path) == 0 && shutdown(wclient, SHUT_WR) == 0);
-	name("%s/replaced", dir);
+	name("%s/p", dir);
 	int old = serving(SOCK_STREAM, 2), oclient = connected(SOCK_STREAM), oconn = accepted(old);
 	MUST(unlink(addr.sun_path) == 0);
 	int new = serving(SOCK_STREAM, 2);
 	char lost[109];
-	memset(lost, 'x', sizeof lost);
+	memset(lost, 'z', sizeof lost);
 	lost[108 - name("%s/", dir)] = 0;
 	name("%s/", dir);
 	memcpy(addr.sun_path + strlen(addr.sun_path), lost, strlen(lost));
@@ -157,21 +156,21 @@ int main(int argc, char **argv) {
 	int autob = sock(SOCK_DGRAM);
 	MUST(bind(autob, (void *)&(sa_family_t){AF_UNIX}, 2) == 0 && getsockname(autob, (void *)&autoname, &autolen) == 0 && autolen == 8);
 
-	name("%s/log", dir);
+	name("%s/l", dir);
 	int logger = bound(SOCK_DGRAM), logged = connected(SOCK_DGRAM);
 	MUST(send(logged, "line", 4, 0) == 4);
-	name("%s/sender", dir);
+	name("%s/n", dir);
 	int sender = bound(SOCK_DGRAM);
-	name("%s/log", dir);
+	name("%s/l", dir);
 	MUST(sendto(sender, "named", 5, 0, (void *)&addr, len) == 5 && sendto(autob, "auto", 4, 0, (void *)&addr, len) == 4);
-	name("%s/stray", dir);
+	name("%s/y", dir);
 	int stray = bound(SOCK_DGRAM);
-	name("%s/log", dir);
+	name("%s/l", dir);
 	MUST(sendto(stray, "stray", 5, 0, (void *)&addr, len) == 5);
 	close(stray);
 	ready_wait();
 
-	name("%s/server", dir);
+	name("%s/s", dir);
 	struct stat st;
 	MUST(stat(addr.sun_path, &st) == 0 && S_ISSOCK(st.st_mode));
 	CHECK((st.st_mode & 07777) == 0741 && st.st_uid == geteuid(), "mode %o of %d", st.st_mode, st.st_uid);
@@ -188,19 +187,19 @@ int main(int argc, char **argv) {
 	int again = accepted(server);
 	peer_is(again, c);
 	MUST(read(again, back, 10) == 5 && close(again) == 0);
-	name("%s", "relative");
+	name("%s", "r");
 	HERE(relative), HERE(rconn), THERE(rclient);
 	passes(rclient, rconn, "through"), passes(rconn, rclient, "and back");
 	int r2 = connected(SOCK_SEQPACKET), r2conn = accepted(relative);
 	passes(r2, r2conn, "new");
-	name("%s/deep/../removed", dir);
+	name("%s/d/../x", dir);
 	MUST(access(addr.sun_path, F_OK) == -1);
 	HERE(removed), THERE(wclient);
 	int wconn = accepted(removed);
 	HERE(wconn);
 	MUST(read(wconn, back, 1) == 0);
 	passes(wconn, wclient, "half");
-	name("%s/replaced", dir);
+	name("%s/p", dir);
 	HERE(old), HERE(new), HERE(oconn), THERE(oclient);
 	passes(oclient, oconn, "old");
 	int nclient = connected(SOCK_STREAM), new_conn = accepted(new);
@@ -225,17 +224,17 @@ int main(int argc, char **argv) {
 	MUST(read(gclient, back, 10) == 3 && read(gclient, back, 10) == 0);
 	addr = autoname, len = autolen;
 	HERE(autob);
-	name("%s/log", dir);
+	name("%s/l", dir);
 	HERE(logger), THERE(logged);
 	struct sockaddr_un from;
 	socklen_t n = sizeof from;
 	MUST(recvfrom(logger, back, 100, 0, (void *)&from, &n) == 4 && !memcmp(back, "line", 4) && n == 0);
 	n = sizeof from;
-	MUST(recvfrom(logger, back, 100, 0, (void *)&from, &n) == 5 && !memcmp(back, "named", 5) && strstr(from.sun_path, "/sender"));
+	MUST(recvfrom(logger, back, 100, 0, (void *)&from, &n) == 5 && !memcmp(back, "named", 5) && strstr(from.sun_path, "/n"));
 	n = sizeof from;
 	MUST(recvfrom(logger, back, 100, 0, (void *)&from, &n) == 4 && !memcmp(back, "auto", 4) && n == autolen && !memcmp(&from, &autoname, n));
 	n = sizeof from;
-	MUST(recvfrom(logger, back, 100, 0, (void *)&from, &n) == 5 && !memcmp(back, "stray", 5) && strstr(from.sun_path, "/stray"));
+	MUST(recvfrom(logger, back, 100, 0, (void *)&from, &n) == 5 && !memcmp(back, "stray", 5) && strstr(from.sun_path, "/y"));
 	passes(logged, logger, "another line");
 	MUST(bind(noname[1], (void *)&(sa_family_t){AF_UNIX}, 2) == 0 && listen(noname[0], 1) == -1);
 	must_exit(c, 0);
