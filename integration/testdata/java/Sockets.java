@@ -17,7 +17,7 @@ import java.util.concurrent.atomic.AtomicLong;
 /** Threads that compute, allocate, wait for each other and talk over a unix socket. */
 class Sockets {
 	static Path go, log;
-	static volatile boolean stop;
+	static volatile boolean stop, over;
 	static final AtomicLong served = new AtomicLong();
 
 	static void say(String line) throws IOException {
@@ -70,8 +70,8 @@ class Sockets {
 		server.configureBlocking(false);
 		server.register(selector, SelectionKey.OP_ACCEPT);
 		ByteBuffer buf = ByteBuffer.allocate(64);
-		while (!stop) {
-			selector.select(1000);
+		while (!over) {
+			selector.select(100);
 			for (SelectionKey key : selector.selectedKeys()) {
 				if (key.isAcceptable()) {
 					SocketChannel c = server.accept();
@@ -117,7 +117,7 @@ class Sockets {
 		ServerSocketChannel server = ServerSocketChannel.open(StandardProtocolFamily.UNIX);
 		server.bind(at);
 		List<Thread> all = new ArrayList<>();
-		all.add(start(() -> serves(server)));
+		Thread serving = start(() -> serves(server));
 		for (int i = 0; i < 2; i++) {
 			all.add(start(Sockets::computes));
 			all.add(start(() -> asks(at)));
@@ -140,6 +140,8 @@ class Sockets {
 		stop = true;
 		for (Thread t : all)
 			t.join();
+		over = true;
+		serving.join();
 		Files.delete(at.getPath());
 		say("ok");
 	}
