@@ -63,7 +63,7 @@ func newPlace(t testing.TB, u user) *place {
 	}
 	t.Cleanup(func() {
 		p.nothingIn("tmp", "home")
-		p.removeSysV()
+		p.noteSysV()
 		os.RemoveAll(dir)
 	})
 	return p

@@ -42,6 +42,7 @@ func testMain(m *testing.M) int {
 		return 1
 	}
 	code := m.Run()
+	removeSysV()
 	for mount := range mounts() {
 		if _, ok := before[mount]; !ok && strings.Contains(mount, baseDir) {
 			fmt.Fprintln(os.Stderr, "integration: mount left behind:", mount)

@@ -4,30 +4,47 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
 
-// removeSysV removes the System V objects that killed programs have left: each
-// notes what it makes (sysv.h).
-func (p *place) removeSysV() {
+// leftBehind are the System V objects that programs have made, by the calls that
+// remove them. Most are gone: their program has ended well.
+var leftBehind struct {
+	sync.Mutex
+	calls [][4]uintptr
+}
+
+// noteSysV notes the objects that a killed program may have left: each notes
+// what it makes (sysv.h).
+func (p *place) noteSysV() {
+	leftBehind.Lock()
+	defer leftBehind.Unlock()
 	for line := range strings.Lines(slurp(p.logFile() + ".ipc")) {
 		kind, which, _ := strings.Cut(strings.TrimSpace(line), " ")
 		id, _ := strconv.ParseUint(which, 10, 32)
-		// Most are gone: their program has ended well.
 		switch kind {
 		case "shm":
-			unix.Syscall(unix.SYS_SHMCTL, uintptr(id), unix.IPC_RMID, 0)
+			leftBehind.calls = append(leftBehind.calls, [4]uintptr{unix.SYS_SHMCTL, uintptr(id), unix.IPC_RMID})
 		case "sem":
-			unix.Syscall(unix.SYS_SEMCTL, uintptr(id), 0, unix.IPC_RMID)
+			leftBehind.calls = append(leftBehind.calls, [4]uintptr{unix.SYS_SEMCTL, uintptr(id), 0, unix.IPC_RMID})
 		case "msg":
-			unix.Syscall(unix.SYS_MSGCTL, uintptr(id), unix.IPC_RMID, 0)
+			leftBehind.calls = append(leftBehind.calls, [4]uintptr{unix.SYS_MSGCTL, uintptr(id), unix.IPC_RMID})
 		case "mq":
 			unlinkQueue(p.t, which)
 		default:
 			p.t.Errorf("note of an object: %q", line)
 		}
+	}
+}
+
+// removeSysV removes them when all programs have ended: until then another one
+// may have got an id that is free again.
+func removeSysV() {
+	for _, c := range leftBehind.calls {
+		unix.Syscall(c[0], c[1], c[2], c[3])
 	}
 }
 

@@ -152,7 +152,7 @@ func (c *capture) belongs(f *family, perm *Perm, s signs) (mine, loose bool) {
 	for _, id := range s.by {
 		switch {
 		case id == 0:
-		case c.ids[id]:
+		case c.ids[id] && (!c.samePID || began(id, s.at)): // not one of the same pid before it
 			s.used = true
 		case c.lives(id, s.at):
 			outsider = id
@@ -171,7 +171,7 @@ func (c *capture) belongs(f *family, perm *Perm, s signs) (mine, loose bool) {
 	case s.used:
 		return true, false
 	}
-	loose = !outside && c.users[perm.CUID] && !s.made.Before(c.Begun.Truncate(time.Second))
+	loose = !outside && c.users[perm.CUID] && c.users[perm.UID] && !s.made.Before(c.Begun.Truncate(time.Second))
 	return loose, loose
 }
 
@@ -182,11 +182,18 @@ func (c *capture) lives(id task.ID, at time.Time) bool {
 		return false // not a number of ours, and nobody outside has it
 	}
 	st, err := procfs.ReadStat(int(id))
-	if err != nil || st.State == 'Z' || st.State == 'X' {
+	return err == nil && !st.Dead() && began(id, at)
+}
+
+// began tells whether the process that has a pid now had begun at a given time,
+// in seconds as objects keep it.
+func began(id task.ID, at time.Time) bool {
+	st, err := procfs.ReadStat(int(id))
+	if err != nil {
 		return false
 	}
-	began, err := procfs.Began(&st)
-	return err == nil && !began.Truncate(time.Second).After(at)
+	start, err := procfs.Began(&st)
+	return err == nil && !start.Truncate(time.Second).After(at)
 }
 
 // asAny runs calls in the first process that has the right to them.

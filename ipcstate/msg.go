@@ -78,8 +78,7 @@ func (r *Restorer) makeQueues() error {
 	for i := range r.state.Queues {
 		q := &r.state.Queues[i]
 		users := func(st stat) ([]task.ID, bool) { return []task.ID{st.pid(96), st.pid(100)}, false }
-		same := func(st stat) bool { return st.u64(80) == uint64(len(q.Messages)) && st.u64(72) == q.bytes() }
-		err := r.make(&queues, &q.Perm, object{users: users, loose: q.Loose, same: same}, q.Perm.Key)
+		err := r.make(&queues, &q.Perm, object{users: users, loose: q.Loose}, q.Perm.Key)
 		if err != nil {
 			return err
 		}

@@ -132,8 +132,6 @@ type object struct {
 	// users tells who is known to have used an object of the same identity
 	// that is there, and whether somebody uses it now.
 	users func(stat) (ids []task.ID, busy bool)
-	// same tells whether the state of such an object is that of the record.
-	same func(stat) bool
 }
 
 // make makes one object with its old id and key, as its creator.
@@ -184,9 +182,8 @@ func (r *Restorer) asCreator(by *task.Process, p *Perm, nr uintptr, args ...any)
 }
 
 // leftover looks for an object of the same identity, and removes what the dead
-// tree has left. One that is only likely to be the tree's is kept as it is, if
-// nothing has changed, and never made where others would see it. Anything else
-// is in the way.
+// tree has left. One that is only likely to be the tree's is kept as it is, and
+// never made where others would see it. Anything else is in the way.
 func (r *Restorer) leftover(f *family, p *Perm, o object) error {
 	if r.Own {
 		return nil
@@ -203,7 +200,7 @@ func (r *Restorer) leftover(f *family, p *Perm, o object) error {
 	now := st.perm(p.ID)
 	identical := there.Err() == nil && now.Key == p.Key && now.CUID == p.CUID && now.CGID == p.CGID
 	switch {
-	case identical && o.loose && o.same(st):
+	case identical && o.loose:
 		r.kept[p] = true
 		return nil
 	case !identical || o.loose || !r.isLeftover(p, st, o):

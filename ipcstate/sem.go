@@ -101,7 +101,7 @@ func sum(calls []*task.Call) (n int) {
 func (r *Restorer) makeArrays() error {
 	for i := range r.state.Arrays {
 		a := &r.state.Arrays[i]
-		like := object{loose: a.Loose, users: a.users(r.Builder), same: a.same(r.Builder)}
+		like := object{loose: a.Loose, users: a.users(r.Builder)}
 		if err := r.make(&arrays, &a.Perm, like, a.Perm.Key, len(a.Semaphores)); err != nil {
 			return err
 		}
@@ -143,25 +143,6 @@ func (a *Array) users(p *task.Process) func(stat) ([]task.ID, bool) {
 			ids = append(ids, task.ID(c.Ret))
 		}
 		return ids, sum(waits) > 0
-	}
-}
-
-// same tells whether an array has the values it had.
-func (a *Array) same(p *task.Process) func(stat) bool {
-	return func(st stat) bool {
-		if st.u64(80) != uint64(len(a.Semaphores)) {
-			return false
-		}
-		values := make([]byte, 2*len(a.Semaphores))
-		if _, err := p.Call(unix.SYS_SEMCTL, a.Perm.ID, 0, semGetAll, values); err != nil {
-			return false
-		}
-		for i, sem := range a.Semaphores {
-			if int(binary.LittleEndian.Uint16(values[2*i:])) != sem.Value {
-				return false
-			}
-		}
-		return true
 	}
 }
 

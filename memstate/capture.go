@@ -74,7 +74,7 @@ func classify(p Process, v *procfs.VMA, objects *Objects) (rec VMA, why string) 
 	}
 	rec = VMA{
 		Start: task.Addr(v.Start), End: task.Addr(v.End), Prot: prot(v),
-		Shared: v.Shared, Offset: v.Offset, Flags: flags(v), Write: v.Shared && v.Flags.Has("mw"),
+		Shared: v.Shared, Offset: v.Offset, Flags: flags(v), Write: v.Flags.Has("sh"),
 		Huge: hugePage(v), Key: uint8(v.ProtectionKey),
 	}
 	switch {

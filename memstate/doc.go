@@ -53,7 +53,7 @@ type VMA struct {
 	Flags  []string  `cbor:"9,keyasint,omitempty" json:"flags,omitempty"`      // VmFlags that a restart sets again
 	Name   string    `cbor:"10,keyasint,omitempty" json:"name,omitempty"`      // PR_SET_VMA_ANON_NAME
 	File   *FileID   `cbor:"11,keyasint,omitempty" json:"file,omitempty"`      // of a private file mapping
-	Write  bool      `cbor:"12,keyasint,omitempty" json:"may_write,omitempty"` // shared: may be written to
+	Write  bool      `cbor:"12,keyasint,omitempty" json:"may_write,omitempty"` // shared, by a descriptor that was open for writing (VM_SHARED)
 	Huge   uint8     `cbor:"13,keyasint,omitempty" json:"huge,omitempty"`      // hugetlb: log2 of the page size
 	Policy *Policy   `cbor:"14,keyasint,omitempty" json:"policy,omitempty"`
 	Key    uint8     `cbor:"15,keyasint,omitempty" json:"key,omitempty"` // protection key
