@@ -16,6 +16,10 @@ type Kind struct {
 	// known, and adopts those that are in flight over it.
 	Explore func(d *Desc, s *Survey) error
 
+	// Outside, if there is one, tells whether a description leads out of the
+	// tree, when all are known.
+	Outside func(d *Desc) bool
+
 	// Capture makes the record. An error that is refuse.ErrUnsupported
 	// refuses this one description (see Refuse).
 	Capture func(d *Desc, s *Survey) (Record, error)

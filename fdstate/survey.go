@@ -218,6 +218,11 @@ func (s *Survey) describeAll(kinds []Kind) error {
 			return s.explain(d.Proc, fmt.Errorf("fd %d of pid %d: %w", d.FD, s.pid(d.Proc), err))
 		}
 	}
+	for _, d := range s.Descs {
+		if kind := kindOf(kinds, d); kind != nil && kind.Outside != nil && kind.Outside(d) {
+			s.markOutside([]*Desc{d}, nil)
+		}
+	}
 	for _, look := range []func() error{s.surveyLocks, s.surveyPipes, s.surveyTerminals} {
 		if err := look(); err != nil {
 			return err

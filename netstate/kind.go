@@ -21,7 +21,7 @@ func Kinds() []fdstate.Kind {
 	survey := &unixSurvey{ends: map[uint32]*unixEnd{}, waits: map[uint32]bool{}}
 	net := &unixNet{byID: map[uint64]*unixSock{}, doors: map[doorKey]*door{}, strays: map[string]int{}, copies: map[int]int{}}
 	return []fdstate.Kind{ // tags are in images: never renumber
-		{Tag: 200, Name: "unix socket", Match: family(unix.AF_UNIX), Explore: survey.explore, Capture: survey.capture,
+		{Tag: 200, Name: "unix socket", Match: family(unix.AF_UNIX), Explore: survey.explore, Outside: survey.leadsOutside, Capture: survey.capture,
 			New: func() fdstate.Record { return &Unix{net: net} }, Shared: true, Only: "both ends in the tree, or no other end"},
 		{Tag: 201, Name: "ipv4 socket", Match: family(unix.AF_INET), Capture: refuseSocket},
 		{Tag: 202, Name: "ipv6 socket", Match: family(unix.AF_INET6), Capture: refuseSocket},

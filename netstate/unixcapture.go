@@ -121,7 +121,7 @@ func (s *unixSurvey) capture(d *fdstate.Desc, all *fdstate.Survey) (fdstate.Reco
 	if e.entry.state == stateListen {
 		rec.Listen, err = s.listen(e, all)
 	} else {
-		err = s.peer(rec, e, fd)
+		err = errors.Join(s.peer(rec, e, fd), s.refuseHidden(rec, e))
 	}
 	if err != nil {
 		return nil, err
@@ -192,6 +192,12 @@ func (s *unixSurvey) peer(rec *Unix, e *unixEnd, fd int) error {
 	ready, err := poll(fd, 0)
 	rec.Gone = &Gone{Name: name, Reset: ready&unix.POLLERR != 0}
 	return err
+}
+
+// leadsOutside tells whether the other end of a connection is not in the tree.
+func (s *unixSurvey) leadsOutside(d *fdstate.Desc) bool {
+	e := s.ends[uint32(d.Stat.Ino)]
+	return e.entry.peer != 0 && s.ends[e.entry.peer] == nil
 }
 
 // isWaiting tells whether an end is in the backlog of a listener of the tree.

@@ -182,11 +182,6 @@ func (p *peek) messages() error {
 		if err := p.keep(at, part); err != nil {
 			return err
 		}
-		if len(part.data) == 0 {
-			// The kernel marks an empty message as seen, and does not show it
-			// a second time to who looks at an offset.
-			p.end.refused = fdstate.Refuse("an empty message waits to be read from it", "try again when the program has read it").(*fdstate.Refusal)
-		}
 		at += len(part.data)
 	}
 }

@@ -101,6 +101,13 @@ static int client(void *server) {
 	return 0;
 }
 
+// floods sends more to a bound socket than its queue takes.
+static void *floods(void *fd) {
+	for (int i = 0; i < 30; i++)
+		MUST(send(*(int *)fd, &i, sizeof i, 0) == sizeof i);
+	return NULL;
+}
+
 int main(int argc, char **argv) {
 	prog_init(argc, argv);
 	signal(SIGPIPE, SIG_IGN);
@@ -156,6 +163,9 @@ int main(int argc, char **argv) {
 	int autob = sock(SOCK_DGRAM);
 	MUST(bind(autob, (void *)&(sa_family_t){AF_UNIX}, 2) == 0 && getsockname(autob, (void *)&autoname, &autolen) == 0 && autolen == 8);
 
+	name("%s/f", dir);
+	int flooded = bound(SOCK_DGRAM), flooder = connected(SOCK_DGRAM);
+	pthread_t flood = thread(floods, &flooder);
 	name("%s/l", dir);
 	int logger = bound(SOCK_DGRAM), logged = connected(SOCK_DGRAM);
 	MUST(send(logged, "line", 4, 0) == 4);
@@ -237,6 +247,9 @@ int main(int argc, char **argv) {
 	MUST(recvfrom(logger, back, 100, 0, (void *)&from, &n) == 5 && !memcmp(back, "stray", 5) && strstr(from.sun_path, "/y"));
 	passes(logged, logger, "another line");
 	MUST(bind(noname[1], (void *)&(sa_family_t){AF_UNIX}, 2) == 0 && listen(noname[0], 1) == -1);
+	for (int i = 0, got; i < 30; i++)
+		CHECK(recv(flooded, &got, sizeof got, 0) == sizeof got && got == i, "message %d is %d", i, got);
+	MUST(pthread_join(flood, NULL) == 0);
 	must_exit(c, 0);
 	ok();
 }

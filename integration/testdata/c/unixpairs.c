@@ -102,6 +102,7 @@ int main(int argc, char **argv) {
 	gets_all(far[1], "from the child", 14);
 	MUST(write(far[1], "to the child", 12) == 12);
 	set(stuck[1], SO_SNDBUF, 5000);
+	MUST(setsockopt(late[0], SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){100, 0}, sizeof tv) == 0); // a stop would be EINTR
 	pthread_t r = thread(reader, NULL), w = thread(writer, NULL);
 	while (number(stuck[1], SO_SNDBUF) == 0 || ioctl(stuck[0], FIONREAD, &lg2.l_onoff) || lg2.l_onoff < 4000)
 		nap_ms(1);
