@@ -40,7 +40,7 @@ func TestTmux(t *testing.T) {
 			t.Parallel()
 			p := newPlace(t, u)
 			p.tmux("new-session", "-d", "-x", "80", "-y", "24", "exec bash --norc --noprofile")
-			p.tmux("send-keys", "X=remember; echo ${X}ed", "Enter")
+			p.tmux("send-keys", "unset HISTFILE; X=remember; echo ${X}ed", "Enter")
 			p.shows("\nremembered")
 			for _, image := range []string{"image", "image2"} {
 				server := strings.TrimSpace(p.tmux("display", "-p", "#{pid}"))
