@@ -78,7 +78,7 @@ func (s *Survey) surveyPipes() error {
 // not count as an opener (Linux fs/pipe.c:pipe_poll, pipe_release, v6.12).
 func (p *pipe) findOtherEnd() error {
 	return p.descs[0].look(func(fd int) error {
-		ready, err := poll(fd, 0)
+		ready, err := Poll(fd, 0)
 		if err != nil || ready&(unix.POLLHUP|unix.POLLERR) != 0 {
 			return err
 		}

@@ -112,7 +112,7 @@ func (b *restored) read(num int) string {
 func (b *restored) poll(num int) int16 {
 	fd := must((&Opener{Proc: b.procs[0]}).Copy(num))
 	defer unix.Close(fd)
-	return must(poll(fd, unix.POLLIN|unix.POLLOUT))
+	return must(Poll(fd, unix.POLLIN|unix.POLLOUT))
 }
 
 func init() {

@@ -7,10 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// poll asks what is ready on a descriptor of ours, without waiting. Even so a
+// Poll asks what is ready on a descriptor of ours, without waiting. Even so a
 // signal may interrupt it (Linux fs/select.c:do_poll, v6.12), as the Go
 // runtime's own do.
-func poll(fd int, events int16) (int16, error) {
+func Poll(fd int, events int16) (int16, error) {
 	set := []unix.PollFd{{Fd: int32(fd), Events: events}}
 	for {
 		_, err := unix.Poll(set, 0)

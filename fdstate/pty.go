@@ -89,7 +89,7 @@ func askFlag(fd int, req uint, name string) (bool, error) {
 // the latter makes the master hang up (Linux drivers/tty/pty.c:pty_close,
 // v6.12).
 func neverOpened(fd int) (bool, error) {
-	ready, err := poll(fd, 0)
+	ready, err := Poll(fd, 0)
 	return ready&unix.POLLHUP == 0, err
 }
 

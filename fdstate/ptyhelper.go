@@ -169,7 +169,7 @@ func PtyHelper() int {
 
 // lookIntoPty finds out what is under way in one pty.
 func lookIntoPty(master, slave int) (answer ptyAnswer, err error) {
-	ready, err := poll(master, unix.POLLPRI)
+	ready, err := Poll(master, unix.POLLPRI)
 	if err != nil || ready&unix.POLLPRI != 0 {
 		answer.Status = true
 		return answer, err

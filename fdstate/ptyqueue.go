@@ -140,11 +140,11 @@ func (p *ptySides) drainRaw(q *PtyQueue) error {
 	return err
 }
 
-// taken is how many bytes can be read. poll(2) makes the kernel finish what it
+// taken is how many bytes can be read. Poll(2) makes the kernel finish what it
 // does in the background, as long as there is nothing to read (Linux
 // drivers/tty/n_tty.c:n_tty_poll, v6.12).
 func (p *ptySides) taken(fd int) (int, error) {
-	if _, err := poll(fd, unix.POLLIN); err != nil {
+	if _, err := Poll(fd, unix.POLLIN); err != nil {
 		return 0, err
 	}
 	n, err := unix.IoctlGetInt(fd, unix.TIOCINQ)
@@ -161,7 +161,7 @@ func (p *ptySides) taken(fd int) (int, error) {
 func (p *ptySides) drainLines(q *PtyQueue) error {
 	buf := make([]byte, ptyRoom+1)
 	for {
-		ready, err := poll(p.slave, unix.POLLIN)
+		ready, err := Poll(p.slave, unix.POLLIN)
 		if err != nil {
 			return err
 		}
@@ -191,7 +191,7 @@ func readAll(fd int) ([]byte, error) {
 	var data []byte
 	buf := make([]byte, 64<<10)
 	for {
-		ready, err := poll(fd, unix.POLLIN)
+		ready, err := Poll(fd, unix.POLLIN)
 		if err != nil || ready&unix.POLLIN == 0 {
 			return data, err
 		}
@@ -233,7 +233,7 @@ func (p *ptySides) restart() (PtyHalt, error) {
 }
 
 func (p *ptySides) runs() (bool, error) {
-	ready, err := poll(p.slave, unix.POLLOUT)
+	ready, err := Poll(p.slave, unix.POLLOUT)
 	return ready&unix.POLLOUT != 0, err
 }
 

@@ -133,7 +133,7 @@ func killAll(pids ...task.PID) {
 	for _, pid := range pids {
 		fd := must(unix.PidfdOpen(int(pid), 0))
 		check(unix.Kill(int(pid), unix.SIGKILL))
-		for must(poll(fd, unix.POLLIN)) == 0 {
+		for must(Poll(fd, unix.POLLIN)) == 0 {
 			time.Sleep(100 * time.Microsecond)
 		}
 		check(unix.Close(fd))

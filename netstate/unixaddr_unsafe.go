@@ -41,22 +41,26 @@ func rawPeerName(fd int) ([]byte, error) {
 func recvmsg(fd int, data, oob []byte, flags int) (n, oobn, got int, from []byte, err error) {
 	name := make([]byte, sockaddrRoom)
 	msg := unix.Msghdr{Name: &name[0], Namelen: sockaddrRoom}
-	var iov unix.Iovec
-	if len(data) > 0 {
-		iov.Base = &data[0]
-		iov.SetLen(len(data))
-	}
-	msg.Iov = &iov
-	msg.SetIovlen(1)
-	if len(oob) > 0 {
-		msg.Control = &oob[0]
-		msg.SetControllen(len(oob))
-	}
+	attach(&msg, data, oob)
 	r, _, errno := unix.Syscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&msg)), uintptr(flags))
 	if errno != 0 {
 		return 0, 0, 0, nil, errno
 	}
 	return int(r), int(msg.Controllen), int(msg.Flags), rawName(name, msg.Namelen), nil
+}
+
+// attach completes a struct msghdr with data and control messages.
+func attach(msg *unix.Msghdr, data, oob []byte) {
+	msg.Iov = new(unix.Iovec)
+	msg.SetIovlen(1)
+	if len(data) > 0 {
+		msg.Iov.Base = &data[0]
+		msg.Iov.SetLen(len(data))
+	}
+	if len(oob) > 0 {
+		msg.Control = &oob[0]
+		msg.SetControllen(len(oob))
+	}
 }
 
 // recvmsgShort is recvmsg(2) with one byte more than data has room for, at an
@@ -85,17 +89,7 @@ func sendmsg(fd int, data, oob, to []byte) (int, error) {
 		addr := sockaddr(to)
 		msg.Name, msg.Namelen = &addr[0], uint32(len(addr))
 	}
-	var iov unix.Iovec
-	if len(data) > 0 {
-		iov.Base = &data[0]
-		iov.SetLen(len(data))
-	}
-	msg.Iov = &iov
-	msg.SetIovlen(1)
-	if len(oob) > 0 {
-		msg.Control = &oob[0]
-		msg.SetControllen(len(oob))
-	}
+	attach(&msg, data, oob)
 	r, _, errno := unix.Syscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&msg)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 	if errno != 0 {
 		return 0, errno

@@ -189,7 +189,7 @@ func (s *unixSurvey) peer(rec *Unix, e *unixEnd, fd int) error {
 	if err != nil {
 		return err
 	}
-	ready, err := poll(fd, 0)
+	ready, err := fdstate.Poll(fd, 0)
 	rec.Gone = &Gone{Name: name, Reset: ready&unix.POLLERR != 0}
 	return err
 }

@@ -72,7 +72,7 @@ func (e *unixEnd) readQueue(fd int, all *fdstate.Survey) error {
 // (Linux net/core/datagram.c:__skb_try_recv_datagram, v6.12), except from a
 // stream, which gives its data first.
 func (p *peek) hasUnread() (bool, error) {
-	ready, err := poll(p.fd, unix.POLLIN|unix.POLLPRI)
+	ready, err := fdstate.Poll(p.fd, unix.POLLIN|unix.POLLPRI)
 	switch {
 	case err != nil:
 		return false, err
