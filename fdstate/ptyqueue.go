@@ -140,7 +140,7 @@ func (p *ptySides) drainRaw(q *PtyQueue) error {
 	return err
 }
 
-// taken is how many bytes can be read. Poll(2) makes the kernel finish what it
+// taken is how many bytes can be read. poll(2) makes the kernel finish what it
 // does in the background, as long as there is nothing to read (Linux
 // drivers/tty/n_tty.c:n_tty_poll, v6.12).
 func (p *ptySides) taken(fd int) (int, error) {
