@@ -185,15 +185,17 @@ func (c *capture) lives(id task.ID, at time.Time) bool {
 	return err == nil && !st.Dead() && began(id, at)
 }
 
-// began tells whether the process that has a pid now had begun at a given time,
-// in seconds as objects keep it.
+// began tells whether the process that has a pid now had begun at a given time.
+// Objects keep whole seconds of a clock that stands still between ticks, so
+// what a process does as it begins may bear the second before.
 func began(id task.ID, at time.Time) bool {
+	const coarse = 2 * time.Second
 	st, err := procfs.ReadStat(int(id))
 	if err != nil {
 		return false
 	}
 	start, err := procfs.Began(&st)
-	return err == nil && !start.Truncate(time.Second).After(at)
+	return err == nil && !start.After(at.Add(coarse))
 }
 
 // asAny runs calls in the first process that has the right to them.

@@ -15,6 +15,7 @@ enum { MOST = 24, DEEPEST = 3, REGIONS = 12, PIPES = 6, QUEUED = 8, CHILDREN = 4
 
 static struct shared {
 	int tasks, complete, written; // processes and threads, those that are complete, and have written down what they see
+	int looking;                  // one does
 	int processes, looked;        // those that check themselves, and have looked again
 	int next, built[200];         // a tree is built by one process at a time, for the sake of the seed
 } volatile *all;
@@ -199,6 +200,15 @@ static int put(char *at, const char *fmt, ...) {
 	va_end(ap);
 	return n;
 }
+// umask_now: one at a time, since to look is to change it, and others share it.
+static unsigned umask_now(void) {
+	while (__atomic_exchange_n(&all->looking, 1, __ATOMIC_SEQ_CST))
+		nap_ms(1);
+	mode_t mask = umask(0);
+	umask(mask);
+	__atomic_store_n(&all->looking, 0, __ATOMIC_SEQ_CST);
+	return mask;
+}
 static void see(char *at) {
 	char path[400] = "gone", name[17] = "";
 	struct stat st;
@@ -206,8 +216,7 @@ static void see(char *at) {
 	struct sigaction sa;
 	sigset_t set;
 	MUST(syscall(SYS_getcwd, path, sizeof path) > 0 || errno == ENOENT);
-	mode_t mask = umask(0);
-	umask(mask);
+	unsigned mask = umask_now();
 	prctl(PR_GET_NAME, name);
 	at += put(at, "pid %d pgid %d sid %d cwd %s umask %o name %s nice %d slack %d persona %x nnp %d\n", getpid(), getpgrp(), getsid(0),
 	          path, mask, name, getpriority(PRIO_PROCESS, 0), prctl(PR_GET_TIMERSLACK), personality(0xffffffff), prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0));
@@ -255,7 +264,8 @@ static void *in_thread(void *s) {
 	idle();
 	prctl(PR_GET_NAME, now);
 	CHECK(!strcmp(name, now), "thread is %s, was %s", now, name);
-	CHECK(getpriority(PRIO_PROCESS, gettid()) == nice, "nice of a thread %d", getpriority(PRIO_PROCESS, gettid()));
+	int now_nice = getpriority(PRIO_PROCESS, gettid());
+	CHECK(now_nice == nice, "thread is of nice %d, was %d", now_nice, nice);
 	pthread_sigmask(SIG_BLOCK, NULL, &got);
 	MUST(!memcmp(&mask, &got, 8));
 	siginfo_t si;
