@@ -31,9 +31,11 @@ expect(rb"got 42\r\n")
 expect(rb"31 91\r\n")
 expect(rb"/dev/pts/\d+\r\n")
 expect(rb"\n?%d\r\n" % pid)
+expect(rb"set")  # the prompt
 os.write(fd, b"sleep 1000\n")
 expect(rb"sleep 1000\r\n")
-time.sleep(0.1)
+while os.tcgetpgrp(fd) == pid:
+    time.sleep(0.01)
 os.write(fd, b"\x03")  # interrupts the foreground group
 expect(rb"set")
 os.write(fd, b"exit 7\n")
