@@ -167,7 +167,9 @@ func unharmed(pids []int) string {
 }
 
 // killTree ends a tree by SIGKILL, until none of it is left. It is stopped
-// before, so that no process sees another die and says so.
+// before, so that no process sees another die and says so. Children go before
+// their parents: a stopped group that loses its last parent outside is woken
+// by SIGHUP and SIGCONT.
 func (h *holder) killTree() {
 	h.t.Helper()
 	for range 3 {
@@ -177,7 +179,7 @@ func (h *holder) killTree() {
 	}
 	wait(h.t, "kill of the tree", 20*time.Second, func() string {
 		left := descendants(h.cmd.Process.Pid)
-		for _, p := range h.tree() {
+		for _, p := range slices.Backward(h.tree()) {
 			syscall.Kill(p, syscall.SIGKILL)
 		}
 		for _, p := range left { // a supervisor stops when its program does
