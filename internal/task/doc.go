@@ -35,7 +35,8 @@
 // call that the kernel never restarts (neverRestarted) ends with EINTR, as
 // after SIGSTOP and SIGCONT. freezer.catch keeps the moment short.
 //
-// A thread under seccomp is the other exception: see Thread.SuspendSeccomp.
+// Seccomp is suspended while a thread is held, and in force again when we die: no
+// call is made that its filters would punish (Thread.checkFilters).
 //
 // All calls on held tasks must come from the OS thread that holds them;
 // OnThread provides one.
