@@ -29,7 +29,7 @@ var always = []rule{
 var afterRestart = []rule{
 	{regexp.MustCompile(` mnt_id: \d+`), "", "mounts have new ids in a new mount namespace"},
 	{regexp.MustCompile(` ino: ?[0-9a-f]+`), "", "new pipes, memfds and anonymous inodes have new numbers"},
-	{regexp.MustCompile(` ino:[0-9a-f]+ sdev:[0-9a-f]+`), "", "the same, as epoll shows its targets"},
+	{regexp.MustCompile(` sdev:[0-9a-f]+`), "", "the same, and devices of terminals of the tree's own, as epoll shows its targets"},
 	{regexp.MustCompile(` eventfd-id: \d+`), "", "counted by the kernel since boot"},
 	{regexp.MustCompile(`(lock: \d+: \w+ \w+ \w+)( -?\d+)? [0-9a-f]+:[0-9a-f]+:\d+`), "$1", "pids are shown as the reader sees them; a file may have been put back"},
 	{regexp.MustCompile(` (NSpid:( \d+)+|Pid: \d+)`), "", "pidfd: pids as the reader sees them"},

@@ -12,10 +12,10 @@ import (
 // seed makes the tree of a seed that failed again:
 //
 //	go test ./integration -run TestShapes -seed 4711
-var seed = flag.Int64("seed", 0, "the only seed for TestShapes; 0: new ones")
+var seed = flag.Int64("seed", 0, "the only seed for TestShapes; 0: many")
 
-// shapesTime is how long TestShapes looks for a seed that fails. The variable
-// SUPERVISE_SEEDS gives it another time, such as 1h.
+// shapesTime is how long TestShapes goes on, always with the same seeds. The
+// variable SUPERVISE_SEEDS gives it another time, such as 1h, and new seeds.
 const shapesTime = 20 * time.Second
 
 // TestShapes builds trees of random shape, as TestRandomTree does with random
@@ -27,15 +27,15 @@ func TestShapes(t *testing.T) {
 		shape(t, *seed)
 		return
 	}
-	long := shapesTime
+	long, first := shapesTime, int64(1)
 	if v := os.Getenv("SUPERVISE_SEEDS"); v != "" {
 		var err error
 		if long, err = time.ParseDuration(v); err != nil {
 			t.Fatal(err)
 		}
+		first = time.Now().UnixNano() / 1000
 	}
 	n := 0
-	first := time.Now().UnixNano() / 1000
 	for end := time.Now().Add(long); time.Now().Before(end) && !t.Failed(); n++ {
 		shape(t, first+int64(n))
 	}
