@@ -23,6 +23,10 @@ var (
 	dataDir   string // testdata
 )
 
+// The main thread stays with TestMain: a test may take its own thread into
+// namespaces, and /proc/self shows those of the main thread.
+func init() { runtime.LockOSThread() }
+
 func TestMain(m *testing.M) {
 	os.Exit(testMain(m))
 }
