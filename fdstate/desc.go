@@ -24,8 +24,8 @@ type Desc struct {
 	Link string
 	Info procfs.FDInfo
 
-	// Domain is the address family of a socket.
-	Domain int
+	// Socket is what a socket was made as, by socket(2).
+	Socket struct{ Domain, Type, Protocol int }
 
 	survey  *Survey
 	carrier *Desc     // of a description that is only in flight: what has the message

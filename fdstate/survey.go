@@ -244,15 +244,26 @@ func (s *Survey) describe(d *Desc, kinds []Kind) error {
 	if d.mode() != unix.S_IFSOCK || d.Info.Flags&unix.O_PATH != 0 {
 		return nil
 	}
-	err = d.look(func(fd int) error {
-		d.Domain, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
-		return err
-	})
-	if err != nil {
+	if err = d.look(d.describeSocket); err != nil {
 		return err
 	}
 	if kind := kindOf(kinds, d); kind != nil && kind.Explore != nil {
 		return kind.Explore(d, s)
+	}
+	return nil
+}
+
+// describeSocket asks what kind of socket it is.
+func (d *Desc) describeSocket(fd int) error {
+	s := &d.Socket
+	for _, o := range []struct {
+		name int
+		to   *int
+	}{{unix.SO_DOMAIN, &s.Domain}, {unix.SO_TYPE, &s.Type}, {unix.SO_PROTOCOL, &s.Protocol}} {
+		var err error
+		if *o.to, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, o.name); err != nil {
+			return fmt.Errorf("getsockopt: %w", err)
+		}
 	}
 	return nil
 }

@@ -38,7 +38,7 @@ func isSocket(d *fdstate.Desc) bool {
 }
 
 func family(domain int) func(*fdstate.Desc) bool {
-	return func(d *fdstate.Desc) bool { return isSocket(d) && d.Domain == domain }
+	return func(d *fdstate.Desc) bool { return isSocket(d) && d.Socket.Domain == domain }
 }
 
 // refuseSocket says what the socket is and that it cannot be captured.

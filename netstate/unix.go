@@ -106,10 +106,8 @@ func (rec *Unix) Check(s *fdstate.State) error {
 	if rec.Name != nil && (len(rec.Name.Path) == 0 || len(rec.Name.Path) > maxUnixPath) || rec.Gone != nil && len(rec.Gone.Name) > maxUnixPath {
 		return errors.New("not the name of a unix socket")
 	}
-	for i := range rec.Options {
-		if err := rec.Options[i].check(); err != nil {
-			return err
-		}
+	if err := checkOptions(rec.Options); err != nil {
+		return err
 	}
 	for _, m := range rec.Queue {
 		if len(m.From) > maxUnixPath {

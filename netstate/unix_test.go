@@ -15,7 +15,7 @@ import (
 var sampleUnix = Unix{ID: 3, Type: unix.SOCK_SEQPACKET, Name: &UnixName{Path: []byte("s"), File: &Bound{Dir: "/run", Mode: 0o755, UID: 1, GID: 2}},
 	Peer: 4, Gone: &Gone{Name: []byte("\x00gone"), Reset: true}, Listen: &Listen{Backlog: 5, Waiting: []Waiting{{ID: 6, Cred: Cred{7, 8, 9}}}},
 	Shutdown: 3, Cred: &Cred{1, 2, 3}, Queue: []UnixMessage{{Data: []byte("x"), From: []byte("y"), Cred: &Cred{4, 5, 6}, Files: []int{0}}},
-	Options: []Option{{Name: unix.SO_PASSCRED, Value: []byte{1, 0, 0, 0}}}, Buffers: Buffers{Send: 4608, Receive: 2304, Locks: 3}}
+	Options: []Option{{Level: unix.SOL_SOCKET, Name: unix.SO_PASSCRED, Value: []byte{1, 0, 0, 0}}}, Buffers: Buffers{Send: 4608, Receive: 2304, Locks: 3}}
 
 // TestUnixRecord writes and reads a record, and refuses what would send the
 // restore side astray.
@@ -35,7 +35,7 @@ func TestUnixRecord(t *testing.T) {
 		"not the name":          func(u *Unix) { u.Name = &UnixName{} },
 		"no file 1":             func(u *Unix) { u.Queue = []UnixMessage{{Files: []int{1}}} },
 		"too many descriptors":  func(u *Unix) { u.Queue = []UnixMessage{{Files: make([]int, 254)}} },
-		"no socket option 9999": func(u *Unix) { u.Options = []Option{{Name: 9999, Value: []byte{1}}} },
+		"no socket option 9999": func(u *Unix) { u.Options = []Option{{Level: unix.SOL_SOCKET, Name: 9999, Value: []byte{1}}} },
 	} {
 		bad := sampleUnix
 		change(&bad)

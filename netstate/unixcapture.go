@@ -158,7 +158,7 @@ func (s *unixSurvey) options(rec *Unix, fd int) error {
 		return err
 	}
 	defer unix.Close(fresh)
-	if rec.Options, err = readOptions(fd, fresh); err != nil {
+	if rec.Options, err = readOptions(fd, fresh, socketOptions); err != nil {
 		return err
 	}
 	rec.Buffers, err = readBuffers(fd, fresh)
@@ -298,16 +298,7 @@ func (e *unixEnd) workDirs(n *UnixName, all *fdstate.Survey) []string {
 	return dirs
 }
 
-// isDatagram asks for the type.
-func isDatagram(d *fdstate.Desc) bool {
-	fd, err := d.Copy()
-	if err != nil {
-		return false
-	}
-	defer unix.Close(fd)
-	typ, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
-	return err == nil && typ == unix.SOCK_DGRAM
-}
+func isDatagram(d *fdstate.Desc) bool { return d.Socket.Type == unix.SOCK_DGRAM }
 
 // peerName is getpeername(2), also of a peer that has been closed.
 func peerName(fd int) ([]byte, error) {

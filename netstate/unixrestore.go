@@ -322,8 +322,8 @@ func (n *unixNet) adjust(s *unixSock) error {
 	if err := s.rec.Buffers.set(fd); err != nil {
 		return err
 	}
-	for i := range s.rec.Options {
-		if err := s.rec.Options[i].set(fd); err != nil {
+	for _, when := range []when{atFirst, atEnd} {
+		if err := setOptions(fd, s.rec.Options, when); err != nil {
 			return err
 		}
 	}
