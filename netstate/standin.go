@@ -216,8 +216,13 @@ func removeStale(at string) error {
 	case st.Mode&unix.S_IFMT != unix.S_IFSOCK:
 		return &HostError{Why: at + " is in the place of a socket of the tree", Hint: "remove it, or put it elsewhere"}
 	}
+	diag, err := ownNetlink(unix.NETLINK_SOCK_DIAG)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(diag)
 	used := false
-	err = askDiag(0, func(e unixEntry) {
+	err = askDiag(diag, 0, func(e unixEntry) {
 		// Several may have the name; connections do not count.
 		live := e.state == stateListen || !e.hasPeer
 		used = used || live && e.bound && e.vfsIno == uint32(st.Ino) && strings.HasSuffix(at, path.Base(string(trimPath(e.name))))

@@ -63,13 +63,15 @@ func TestUnixTable(t *testing.T) {
 	client := socketOf(t, unix.AF_UNIX, unix.SOCK_SEQPACKET, 0)
 	check(unix.Connect(client, &unix.SockaddrUnix{Name: name}))
 
-	whole := must(readUnixTable())
+	diag := must(ownNetlink(unix.NETLINK_SOCK_DIAG))
+	defer unix.Close(diag)
+	whole := must(readUnixTable(diag))
 	for _, table := range []unixTable{whole, {}} { // the second asks about each
-		a, b := must(table.find(ino(pair[0]))), must(table.find(ino(pair[1])))
+		a, b := must(table.find(diag, ino(pair[0]))), must(table.find(diag, ino(pair[1])))
 		if a.peer != b.ino || b.peer != a.ino || a.shutdown != shutWrite || b.shutdown != shutRead || a.state != stateEstablished {
 			t.Errorf("pair: %+v and %+v", a, b)
 		}
-		l := must(table.find(ino(listener)))
+		l := must(table.find(diag, ino(listener)))
 		if string(trimPath(l.name)) != name || l.state != stateListen || l.backlog != 7 || !l.bound || l.hasPeer ||
 			len(l.waiting) != 1 || l.waiting[0] != ino(client) {
 			t.Errorf("listener: %+v", l)
@@ -77,10 +79,10 @@ func TestUnixTable(t *testing.T) {
 	}
 	gone := ino(pair[0])
 	check(unix.Close(pair[0]))
-	if _, err := (unixTable{}).find(gone); err != unix.ENOENT && (err == nil || !strings.Contains(err.Error(), "no such file")) {
+	if _, err := (unixTable{}).find(diag, gone); err != unix.ENOENT && (err == nil || !strings.Contains(err.Error(), "no such file")) {
 		t.Errorf("of a closed socket: %v", err)
 	}
-	if b := must(unixTable{}.find(ino(pair[1]))); !b.hasPeer || b.peer != 0 || b.shutdown != shutRead|shutWrite {
+	if b := must(unixTable{}.find(diag, ino(pair[1]))); !b.hasPeer || b.peer != 0 || b.shutdown != shutRead|shutWrite {
 		t.Errorf("with a closed peer: %+v", b)
 	}
 }

@@ -35,15 +35,9 @@ type unixEnd struct {
 // exploreUnix reads the queue of a socket, so that descriptors in flight are
 // found before anything is recorded.
 func (s *unixSurvey) explore(d *fdstate.Desc, all *fdstate.Survey) error {
-	if s.table == nil {
-		var err error
-		if s.table, err = readUnixTable(); err != nil {
-			return err
-		}
-	}
 	e := &unixEnd{desc: d}
 	var err error
-	if e.entry, err = s.table.find(uint32(d.Stat.Ino)); err != nil {
+	if e.entry, err = s.find(uint32(d.Stat.Ino), all); err != nil {
 		return err
 	}
 	s.ends[uint32(d.Stat.Ino)] = e
@@ -64,6 +58,25 @@ func (s *unixSurvey) explore(d *fdstate.Desc, all *fdstate.Survey) error {
 		return nil
 	}
 	return err
+}
+
+// find tells about one socket, which must exist.
+func (s *unixSurvey) find(ino uint32, all *fdstate.Survey) (unixEntry, error) {
+	if e, ok := s.table[ino]; ok {
+		return e, nil
+	}
+	fd, err := openNetlink(all, unix.NETLINK_SOCK_DIAG)
+	if err != nil {
+		return unixEntry{}, err
+	}
+	defer unix.Close(fd)
+	if s.table == nil {
+		s.table, err = readUnixTable(fd)
+	}
+	if err != nil {
+		return unixEntry{}, err
+	}
+	return s.table.find(fd, ino)
 }
 
 // askInside has a process of the tree say who the peer is, and runs look while

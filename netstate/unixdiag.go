@@ -3,9 +3,7 @@ package netstate
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -45,98 +43,43 @@ const (
 
 // diagRequest is a netlink message with struct unix_diag_req. With inode 0 it
 // asks for all sockets of the network namespace.
-func diagRequest(ino uint32) []byte {
-	flags := uint16(unix.NLM_F_REQUEST)
+func diagRequest(ino uint32) nlRequest {
+	flags := uint16(unix.NLM_F_ACK)
 	if ino == 0 {
-		flags |= unix.NLM_F_DUMP
+		flags = unix.NLM_F_DUMP
 	}
-	const size, sockDiagByFamily = unix.SizeofNlMsghdr + 24, 20
-	le := binary.LittleEndian
-	b := le.AppendUint32(nil, size)
-	b = le.AppendUint16(b, sockDiagByFamily)
-	b = le.AppendUint16(b, flags)
-	b = append(b, 0, 0, 0, 0, 0, 0, 0, 0) // sequence, port
-	b = append(b, unix.AF_UNIX, 0, 0, 0)
+	const sockDiagByFamily = 20
+	b := []byte{unix.AF_UNIX, 0, 0, 0}
 	for _, v := range []uint32{1<<32 - 1 /* states */, ino, showAll, 1<<32 - 1, 1<<32 - 1 /* any cookie */} {
-		b = le.AppendUint32(b, v)
+		b = binary.LittleEndian.AppendUint32(b, v)
 	}
-	return b
+	return newRequest(sockDiagByFamily, flags, b)
 }
 
 // askDiag sends a request and calls each for every socket in the answer.
-func askDiag(ino uint32, each func(unixEntry)) error {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
-	if err != nil {
-		return fmt.Errorf("netlink socket: %w", err)
-	}
-	defer unix.Close(fd)
-	if err := unix.Sendto(fd, diagRequest(ino), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return fmt.Errorf("ask sock_diag: %w", err)
-	}
-	for buf := make([]byte, 64<<10); ; {
-		n, _, err := unix.Recvfrom(fd, buf, 0)
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case err != nil:
-			return fmt.Errorf("read from sock_diag: %w", err)
-		}
-		done, err := readDiag(buf[:n], each)
-		if done || err != nil || ino != 0 {
-			return err
-		}
-	}
-}
-
-// readDiag reads one datagram of an answer.
-func readDiag(b []byte, each func(unixEntry)) (done bool, err error) {
-	msgs, err := syscall.ParseNetlinkMessage(b)
-	if err != nil {
-		return false, fmt.Errorf("answer of sock_diag: %w", err)
-	}
-	for _, m := range msgs {
-		switch m.Header.Type {
-		case unix.NLMSG_DONE:
-			return true, nil
-		case unix.NLMSG_ERROR:
-			if len(m.Data) < 4 {
-				return false, errors.New("answer of sock_diag: cut off")
-			}
-			if errno := -int32(binary.LittleEndian.Uint32(m.Data)); errno != 0 {
-				return false, fmt.Errorf("sock_diag: %w", syscall.Errno(errno))
-			}
-		default:
-			e, err := parseDiag(m.Data)
-			if err != nil {
-				return false, err
-			}
+func askDiag(fd int, ino uint32, each func(unixEntry)) error {
+	err := diagRequest(ino).ask(fd, func(data []byte) error {
+		e, err := parseDiag(data)
+		if err == nil {
 			each(e)
 		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("sock_diag: %w", err)
 	}
-	return false, nil
+	return nil
 }
-
-var errDiag = errors.New("answer of sock_diag is not as expected")
 
 // parseDiag reads struct unix_diag_msg and its attributes.
 func parseDiag(b []byte) (unixEntry, error) {
 	const head = 16
 	if len(b) < head {
-		return unixEntry{}, errDiag
+		return unixEntry{}, errNetlink
 	}
 	le := binary.LittleEndian
 	e := unixEntry{state: b[2], ino: le.Uint32(b[4:])}
-	for b = b[head:]; len(b) >= unix.SizeofRtAttr; {
-		size := int(le.Uint16(b))
-		if size < unix.SizeofRtAttr || size > len(b) {
-			return e, errDiag
-		}
-		if err := e.attribute(le.Uint16(b[2:]), b[unix.SizeofRtAttr:size]); err != nil {
-			return e, err
-		}
-		b = b[min((size+3)&^3, len(b)):]
-	}
-	return e, nil
+	return e, eachAttribute(b[head:], e.attribute)
 }
 
 // attribute takes one attribute.
@@ -144,7 +87,7 @@ func (e *unixEntry) attribute(kind uint16, v []byte) error {
 	le := binary.LittleEndian
 	least := map[uint16]int{diagVFS: 8, diagPeer: 4, diagRQLen: 8, diagShutdown: 1}
 	if len(v) < least[kind] {
-		return errDiag
+		return errNetlink
 	}
 	switch kind {
 	case diagName:
@@ -179,17 +122,17 @@ type unixTable map[uint32]unixEntry
 
 // readUnixTable asks once about all. Sockets that come and go while the answer
 // is put together may make it leave out others: find asks about these again.
-func readUnixTable() (unixTable, error) {
+func readUnixTable(fd int) (unixTable, error) {
 	t := unixTable{}
-	err := askDiag(0, func(e unixEntry) { t[e.ino] = e })
+	err := askDiag(fd, 0, func(e unixEntry) { t[e.ino] = e })
 	return t, err
 }
 
 // find tells about one socket, which must exist.
-func (t unixTable) find(ino uint32) (unixEntry, error) {
+func (t unixTable) find(fd int, ino uint32) (unixEntry, error) {
 	if e, ok := t[ino]; ok {
 		return e, nil
 	}
-	err := askDiag(ino, func(e unixEntry) { t[e.ino] = e })
+	err := askDiag(fd, ino, func(e unixEntry) { t[e.ino] = e })
 	return t[ino], err
 }

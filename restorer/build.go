@@ -52,11 +52,12 @@ func (r *restart) build() error {
 // namespace. They must be ambient, since execve(2) takes all others from a
 // program that is not uid 0 there.
 var builderCaps = []uintptr{
-	unix.CAP_SYS_ADMIN,  // mount, unshare(CLONE_NEWTIME), clone3 with set_tid, PR_SET_MM_MAP with an exe
-	unix.CAP_SYS_CHROOT, // names of sockets that lead nowhere
-	unix.CAP_SYS_TIME,   // timens_offsets
-	unix.CAP_SYS_CHROOT,
-	unix.CAP_SETPCAP, // to give up capabilities of the bounding set, and for securebits
+	unix.CAP_SYS_ADMIN,        // mount, unshare(CLONE_NEWTIME), clone3 with set_tid, PR_SET_MM_MAP with an exe
+	unix.CAP_SYS_CHROOT,       // names of sockets that lead nowhere
+	unix.CAP_SYS_TIME,         // timens_offsets
+	unix.CAP_SETPCAP,          // to give up capabilities of the bounding set, and for securebits
+	unix.CAP_NET_ADMIN,        // addresses in a network namespace of the tree's own
+	unix.CAP_NET_BIND_SERVICE, // low ports there
 }
 
 // startBuilder starts our own program, held at its first instruction, which
@@ -173,6 +174,11 @@ func (r *restart) namespaces() error {
 	}
 	if r.ids.ipc {
 		if err := r.ipcNamespace(); err != nil {
+			return err
+		}
+	}
+	if r.ids.net {
+		if err := r.tree.Net.Restore(r.builder); err != nil {
 			return err
 		}
 	}

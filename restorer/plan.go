@@ -26,6 +26,8 @@ type idsPlan struct {
 	user bool
 	// ipc: in a new ipc namespace.
 	ipc bool
+	// net: in a new network namespace.
+	net bool
 }
 
 // keep lists the descriptors that the builder needs to the end.
@@ -55,6 +57,7 @@ func (r *restart) plan() error {
 		return err
 	}
 	r.planIPC()
+	r.ids.net = r.opts.Net == NetPrivate || r.opts.Net != NetHost && r.tree.Net.IsPrivate()
 	return r.checkUsers()
 }
 

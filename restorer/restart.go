@@ -27,10 +27,22 @@ type Options struct {
 	Image    string
 	Force    bool                    // though files that the tree maps are not as they were
 	Detach   bool                    // the tree gets a session of its own and outlives us
+	Net      Net                     // which network namespace it lives in
 	Policy   *policy.Policy          // may be nil
 	Hook     plugins.Hook            // may be nil
 	Progress func(done, total int64) // bytes of memory filled; may be nil
 }
+
+// Net says which network namespace a tree gets.
+type Net string
+
+// A tree that lived in a network namespace of its own gets one by default, any
+// other lives in ours.
+const (
+	NetAsBefore Net = "as-before"
+	NetHost     Net = "host"
+	NetPrivate  Net = "private"
+)
 
 // HostError says that an intact image cannot be restarted on this host, or by
 // this user, and why.

@@ -25,6 +25,7 @@ type RestartOptions struct {
 	Dir      string         // of jobs
 	FixedDir bool           // record the job in Dir even if the image lies in another directory of jobs
 	Policy   *policy.Policy // for this restart
+	Net      restorer.Net
 
 	PolicyFile string // that snapshots of the job go by, or ""
 	Schedule   Schedule
@@ -74,6 +75,7 @@ func Restart(o RestartOptions) (*Restarted, error) {
 		Force:    o.Force,
 		Detach:   o.Detach,
 		Policy:   o.Policy,
+		Net:      o.Net,
 		Hook:     hook,
 		Progress: o.Progress,
 	})

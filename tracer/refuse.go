@@ -40,6 +40,20 @@ func (s *snapshot) refuseProcesses() {
 			}
 		}
 		s.refuseDispatch(p)
+		s.refuseNet(p)
+	}
+}
+
+// refuseNet refuses a tree that lives in several network namespaces. That it is
+// not ours is no reason.
+func (s *snapshot) refuseNet(p *process) {
+	theirs, err := procfs.Namespace(int(p.held.PID), "net")
+	if err != nil {
+		s.refuse(p, "network namespace", err.Error(), "")
+		return
+	}
+	if root, err := procfs.Namespace(int(s.procs[0].held.PID), "net"); err != nil || root != theirs {
+		s.refuse(p, "network namespace", "not that of the tree's root", "take snapshots of the parts of the tree by themselves")
 	}
 }
 
@@ -129,7 +143,7 @@ func refuseFS(p *process) string {
 // for the tree.
 func refuseNamespaces(p *process) string {
 	restarted := insideRestart(p)
-	for _, name := range []string{"mnt", "pid", "user", "time", "net", "ipc", "uts"} {
+	for _, name := range []string{"mnt", "pid", "user", "time", "ipc", "uts"} {
 		theirs, err := procfs.Namespace(int(p.held.PID), name)
 		if err != nil {
 			return err.Error()

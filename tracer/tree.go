@@ -237,6 +237,9 @@ func (s *snapshot) captureTree() error {
 	if s.rec.VDSO, err = memstate.ReadVDSO(root.held.PID, root.vmas); err != nil {
 		return err
 	}
+	if s.rec.Net, err = s.captureNet(); err != nil {
+		return err
+	}
 	s.rec.Version = treestate.Version
 	s.rec.Objects = s.objects.Records()
 	s.linkParents()
@@ -247,6 +250,15 @@ func (s *snapshot) captureTree() error {
 		s.rec.XFeatures |= s.rec.Processes[i].XFeatures()
 	}
 	return nil
+}
+
+// captureNet records the network namespace.
+func (s *snapshot) captureNet() (*netstate.Namespace, error) {
+	records, err := s.rec.Files.Records(netstate.WithFiles())
+	if err != nil {
+		return nil, err
+	}
+	return netstate.CaptureNamespace(s.procs[0].held, netstate.Addresses(records))
 }
 
 // ids are the tree's own ids of its processes, by the ids that we see.

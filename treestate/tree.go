@@ -14,6 +14,7 @@ import (
 	"supervise/internal/task"
 	"supervise/ipcstate"
 	"supervise/memstate"
+	"supervise/netstate"
 	"supervise/taskstate"
 )
 
@@ -32,6 +33,9 @@ type Tree struct {
 	VDSO      memstate.VDSO      `cbor:"7,keyasint" json:"vdso"`
 	XFeatures uint64             `cbor:"8,keyasint" json:"xfeatures"` // XSAVE components in use
 	IPC       *ipcstate.State    `cbor:"9,keyasint,omitempty" json:"system_v_ipc,omitempty"`
+
+	// Net is nil where no address of this host is in use.
+	Net *netstate.Namespace `cbor:"10,keyasint,omitempty" json:"network,omitempty"`
 }
 
 // Process is everything about one process but its descriptors.
@@ -100,6 +104,9 @@ func (t *Tree) check() error {
 		return fmt.Errorf("%w: %d descriptor tables for %d processes", ErrMalformed, len(t.Files.Tables), len(t.Processes))
 	}
 	if err := t.IPC.Check(); err != nil {
+		return fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	if err := t.Net.Check(); err != nil {
 		return fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	seen := map[task.ID]bool{}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"supervise/memimg"
+	"supervise/restorer"
 	"supervise/supervisor"
 )
 
@@ -16,6 +17,7 @@ type restartCmd struct {
 	Detach  bool   `help:"Return as soon as every process runs, and leave the tree to itself."`
 	Force   bool   `help:"Even if programs, libraries or other files that it maps have been replaced since the snapshot."`
 	PidFile string `help:"Write the host pid of the tree's root here, last of all." placeholder:"FILE" type:"path"`
+	Net     string `help:"Network namespace: host (this one), private (one of the tree's own, with its addresses, from which nothing leads outside), or as-before." enum:"as-before,host,private" default:"as-before" placeholder:"WHICH"`
 	JSON    bool   `name:"json" help:"With --detach: print facts about the tree as JSON."`
 
 	restartRules
@@ -109,6 +111,7 @@ func (c *restartCmd) restart(out *output, found *supervisor.FoundImage) (*superv
 		FixedDir: c.Dir != "",
 
 		Policy:     rules,
+		Net:        restorer.Net(c.Net),
 		PolicyFile: c.Policy,
 
 		Hook:     bar.hook(bar.endAtRelease),

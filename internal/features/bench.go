@@ -1,6 +1,7 @@
 package features
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -73,7 +74,7 @@ func build(user, spaces bool, fn func(*task.Process) error) error {
 			attr.Sys.UidMappings = []syscall.SysProcIDMap{{ContainerID: os.Geteuid(), HostID: os.Geteuid(), Size: 1}}
 			attr.Sys.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getegid(), HostID: os.Getegid(), Size: 1}}
 			// Without these an exec as anybody but root ends with no capabilities.
-			attr.Sys.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SYS_TIME, unix.CAP_CHECKPOINT_RESTORE}
+			attr.Sys.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SYS_TIME, unix.CAP_CHECKPOINT_RESTORE, unix.CAP_NET_ADMIN}
 		}
 		p, err := task.Start("/proc/self/exe", []string{task.InitName}, attr)
 		if err != nil {
@@ -107,7 +108,7 @@ func (e *mountError) Unwrap() error { return e.err }
 
 // spacesResult is what works in new namespaces.
 type spacesResult struct {
-	mount, setTID, time, exe, ipc error
+	mount, setTID, time, exe, ipc, net error
 }
 
 // inSpaces tries everything that is to be tried in new namespaces, with a user
@@ -140,6 +141,7 @@ func (r *spacesResult) try(p *task.Process) error {
 	r.exe = tryExeLink(p)
 	r.time = tryTime(p)
 	r.ipc = tryIPC(p)
+	r.net = tryNet(p)
 	return nil
 }
 
@@ -159,6 +161,27 @@ func tryIPC(p *task.Process) error {
 	const path = "/proc/sys/kernel/sem_next_id"
 	if _, err := p.Call(unix.SYS_OPENAT, unix.AT_FDCWD, path, unix.O_WRONLY|unix.O_CLOEXEC, 0); err != nil {
 		return fmt.Errorf("open %s: %w", path, err)
+	}
+	return nil
+}
+
+// ifreqSize is the size of struct ifreq (man 7 netdevice).
+const ifreqSize = 40
+
+// tryNet makes a network namespace for p, and brings up its loopback.
+func tryNet(p *task.Process) error {
+	if _, err := p.Call(unix.SYS_UNSHARE, unix.CLONE_NEWNET); err != nil {
+		return err
+	}
+	fd, err := p.Call(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	lo := make([]byte, ifreqSize)
+	copy(lo, "lo")
+	binary.LittleEndian.PutUint16(lo[unix.IFNAMSIZ:], unix.IFF_UP)
+	if _, err := p.Call(unix.SYS_IOCTL, fd, unix.SIOCSIFFLAGS, lo); err != nil {
+		return fmt.Errorf("bring up the loopback: %w", err)
 	}
 	return nil
 }

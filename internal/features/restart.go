@@ -43,6 +43,15 @@ func probeIPCNamespace(b *bench) error {
 	return r.ipc
 }
 
+// probeNetNamespace brings up the loopback of a network namespace.
+func probeNetNamespace(b *bench) error {
+	r, err := b.inSpaces()
+	if err != nil {
+		return err
+	}
+	return r.net
+}
+
 // probeExeLink sets the exe link of a process where restarts would do it.
 func probeExeLink(b *bench) error {
 	if b.spaces == nil && probeSetTID(b) == nil {
