@@ -18,6 +18,8 @@ type Process struct {
 	Held *task.Process
 	Comm string
 	VMAs []procfs.VMA // as it was before it was infected
+
+	view procfs.View
 }
 
 // carried are the flags of a mapping that a restart sets again. The others
@@ -39,6 +41,7 @@ var refusedFlags = []struct{ code, why string }{
 // cannot be captured. Objects learn of the mappings that share them.
 func Survey(p Process, id uint32, objects *Objects, refused *refuse.List) (Space, error) {
 	s := Space{ID: id}
+	p.view = procfs.ViewOf(int(p.Held.PID))
 	for i := range p.VMAs {
 		v := &p.VMAs[i]
 		switch {
@@ -46,7 +49,7 @@ func Survey(p Process, id uint32, objects *Objects, refused *refuse.List) (Space
 		case vdsoGroup(v):
 			s.addVDSO(v)
 		default:
-			rec, why := classify(p, v, objects)
+			rec, why := classify(&p, v, objects)
 			if why != "" {
 				refused.Add(refuse.Object{
 					PID: int(p.Held.PID), Comm: p.Comm, Why: why,
@@ -68,7 +71,7 @@ func (s *Space) addVDSO(v *procfs.VMA) {
 }
 
 // classify makes a record of a mapping, or says why it cannot.
-func classify(p Process, v *procfs.VMA, objects *Objects) (rec VMA, why string) {
+func classify(p *Process, v *procfs.VMA, objects *Objects) (rec VMA, why string) {
 	if why := unsupported(v); why != "" {
 		return rec, why
 	}
@@ -83,11 +86,11 @@ func classify(p Process, v *procfs.VMA, objects *Objects) (rec VMA, why string) 
 		rec.Name, _ = v.AnonName()
 	case v.Special():
 		return rec, "a mapping that only the kernel can make"
-	case objects.saves(p.Held.PID, v):
+	case objects.saves(p, v):
 		rec.Kind = InObject
 		rec.Object, why = objects.fromMapping(p, v)
 	default:
-		file, reachable := reach(p.Held.PID, v)
+		file, reachable := objects.reach(p, v)
 		if !reachable {
 			rec.Kind = InObject
 			rec.Object, why = objects.fromMapping(p, v)
@@ -143,17 +146,12 @@ func flags(v *procfs.VMA) []string {
 	return list
 }
 
-// Capture asks a held and infected process what only itself can tell of its
-// address space.
-func (s *Space) Capture(p *task.Process, stat procfs.Stat, objects *Objects) error {
-	var err error
-	if s.MM, err = captureMM(p, stat, objects); err != nil {
-		return err
-	}
-	if err := s.capturePolicies(p); err != nil {
-		return err
-	}
-	return s.captureKeys(p)
+// Capture asks a held and infected process, in batch b, what only itself can
+// tell of its address space. s is complete when b has run.
+func (s *Space) Capture(b *task.Batch, p *task.Process, stat procfs.Stat, objects *Objects) error {
+	s.capturePolicies(b, p)
+	s.captureKeys(b, p)
+	return s.MM.capture(b, p, stat, objects)
 }
 
 // Private finds the pages that belong to this address space alone: private

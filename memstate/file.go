@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"supervise/internal/procfs"
-	"supervise/internal/task"
 )
 
 // FileID tells whether a mapped file is still the one that was mapped. Of a
@@ -80,11 +79,21 @@ type reached struct {
 	stat unix.Stat_t
 }
 
-// reach looks whether the mapped file is still the one at its path.
-func reach(pid task.PID, v *procfs.VMA) (reached, bool) {
-	f := reached{path: procfs.Reach(int(pid), v.Path)}
-	if v.Deleted || unix.Stat(f.path, &f.stat) != nil {
-		return f, false
+// reach looks whether the mapped file is still the one at its path. The
+// processes of a tree map much the same files, and each is looked at once.
+func (o *Objects) reach(p *Process, v *procfs.VMA) (reached, bool) {
+	path := p.view.Path(v.Path)
+	if v.Deleted {
+		return reached{path: path}, false
+	}
+	f, known := o.reached[path]
+	if !known {
+		f.path = path
+		_ = unix.Stat(path, &f.stat) // no file has inode 0
+		if o.reached == nil {
+			o.reached = map[string]reached{}
+		}
+		o.reached[path] = f
 	}
 	return f, f.stat.Ino == v.Ino
 }

@@ -18,38 +18,36 @@ const (
 	LockOnFault LockMode = 2 // MCL_FUTURE|MCL_ONFAULT
 )
 
-// captureModes reads what holds for mappings made from now on.
-func (m *MM) captureModes(p *task.Process) error {
-	var err error
-	if m.LockFuture, err = lockMode(p); err != nil {
-		return err
-	}
-	var b task.Batch
+// captureModes asks what holds for mappings made from now on.
+func (m *MM) captureModes(b *task.Batch, p *task.Process) {
+	m.captureLockMode(b, p)
 	merge := b.Add(unix.SYS_PRCTL, unix.PR_GET_MEMORY_MERGE, 0, 0, 0, 0).Optional() // EINVAL before Linux 6.4
-	err = p.Run(&b)
-	m.Merge = merge.Ret == 1
-	return err
+	b.Then(func() error {
+		m.Merge = merge.Ret == 1
+		return nil
+	})
 }
 
-// lockMode tells by the parasite's data, which was mapped just now: MADV_COLD
-// refuses locked memory (Linux mm/internal.h:can_madv_lru_vma, v6.18), and a
-// page that nobody has touched is there only if it was locked at once.
-func lockMode(p *task.Process) (LockMode, error) {
+// captureLockMode tells by the parasite's data, which was mapped just now:
+// MADV_COLD refuses locked memory (Linux mm/internal.h:can_madv_lru_vma,
+// v6.18), and a page that nobody has touched is there only if it was locked at
+// once.
+func (m *MM) captureLockMode(b *task.Batch, p *task.Process) {
 	untouched := p.Untouched()
 	resident := make([]byte, 1)
-	var b task.Batch
 	cold := b.Add(unix.SYS_MADVISE, untouched, task.PageSize, unix.MADV_COLD).Optional()
 	b.Add(unix.SYS_MINCORE, untouched, task.PageSize, resident)
-	if err := p.Run(&b); err != nil {
-		return 0, err
-	}
-	switch {
-	case !errors.Is(cold.Err(), unix.EINVAL):
-		return 0, cold.Err()
-	case resident[0]&1 != 0:
-		return LockNow, nil
-	}
-	return LockOnFault, nil
+	b.Then(func() error {
+		switch {
+		case !errors.Is(cold.Err(), unix.EINVAL):
+			return cold.Err()
+		case resident[0]&1 != 0:
+			m.LockFuture = LockNow
+		default:
+			m.LockFuture = LockOnFault
+		}
+		return nil
+	})
 }
 
 // addModes sets them again.

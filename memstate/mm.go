@@ -32,38 +32,38 @@ type MM struct {
 	Merge      bool      `cbor:"17,keyasint,omitempty" json:"merge,omitempty"` // PR_SET_MEMORY_MERGE
 }
 
-// captureMM reads the notes on the address space of a held and infected process.
-func captureMM(p *task.Process, stat procfs.Stat, objects *Objects) (MM, error) {
-	m := MM{
+// capture reads the notes on the address space of a held and infected process,
+// some of them by asking in batch b.
+func (m *MM) capture(b *task.Batch, p *task.Process, stat procfs.Stat, objects *Objects) error {
+	*m = MM{
 		StartCode: task.Addr(stat.StartCode), EndCode: task.Addr(stat.EndCode),
 		StartData: task.Addr(stat.StartData), EndData: task.Addr(stat.EndData),
 		StartBrk: task.Addr(stat.StartBrk), StartStack: task.Addr(stat.StartStack),
 		ArgStart: task.Addr(stat.ArgStart), ArgEnd: task.Addr(stat.ArgEnd),
 		EnvStart: task.Addr(stat.EnvStart), EnvEnd: task.Addr(stat.EnvEnd),
 	}
-	brk, err := p.Call(unix.SYS_BRK, 0)
-	if err != nil {
-		return m, err
-	}
-	m.Brk = task.Addr(brk)
-	if err := m.captureModes(p); err != nil {
-		return m, err
-	}
+	brk := b.Add(unix.SYS_BRK, 0)
+	b.Then(func() error {
+		m.Brk = task.Addr(brk.Ret)
+		return nil
+	})
+	m.captureModes(b, p)
+	var err error
 	if m.Auxv, err = procfs.ReadAuxv(int(p.PID)); err != nil {
-		return m, err
+		return err
 	}
 	if m.Exe, err = procfs.Exe(int(p.PID)); err != nil {
-		return m, err
+		return err
 	}
 	if m.ExeObject, err = objects.Program(p.PID); err != nil || m.ExeObject != 0 {
-		return m, err
+		return err
 	}
 	exe := reached{path: fmt.Sprintf("/proc/%d/exe", p.PID)}
 	if err := unix.Stat(exe.path, &exe.stat); err != nil {
-		return m, fmt.Errorf("exe of pid %d: %w", p.PID, err)
+		return fmt.Errorf("exe of pid %d: %w", p.PID, err)
 	}
 	m.ExeID = *objects.identify(exe, false)
-	return m, nil
+	return nil
 }
 
 // mmMapSize is sizeof(struct prctl_mm_map).

@@ -26,35 +26,39 @@ const (
 // without one follows its thread's, and says so (Linux
 // mm/mempolicy.c:do_get_mempolicy, v6.18), where /proc/PID/numa_maps shows the
 // thread's.
-func (s *Space) capturePolicies(p *task.Process) error {
-	var b task.Batch
+func (s *Space) capturePolicies(b *task.Batch, p *task.Process) {
 	modes := make([][]byte, len(s.VMAs))
 	calls := make([]*task.Call, len(s.VMAs))
 	for i := range s.VMAs {
 		modes[i] = make([]byte, modeSize)
 		calls[i] = b.Add(unix.SYS_GET_MEMPOLICY, modes[i], 0, 0, s.VMAs[i].Start, unix.MPOL_F_ADDR).Optional()
 	}
-	if err := p.Run(&b); err != nil {
-		return err
+	b.Then(func() error {
+		for i, c := range calls {
+			if err := c.Err(); errors.Is(err, unix.ENOSYS) { // no NUMA in this kernel
+				return nil
+			} else if err != nil {
+				return fmt.Errorf("memory policy at %#x: %w", uint64(s.VMAs[i].Start), err)
+			}
+			if err := s.VMAs[i].capturePolicy(p, modes[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// capturePolicy asks for the nodes of a policy of some mode.
+func (v *VMA) capturePolicy(p *task.Process, mode []byte) error {
+	how := binary.LittleEndian.Uint32(mode)
+	if how == unix.MPOL_DEFAULT {
+		return nil
 	}
-	for i, c := range calls {
-		switch err := c.Err(); {
-		case errors.Is(err, unix.ENOSYS): // no NUMA in this kernel
-			return nil
-		case err != nil:
-			return fmt.Errorf("memory policy at %#x: %w", uint64(s.VMAs[i].Start), err)
-		}
-		mode := binary.LittleEndian.Uint32(modes[i])
-		if mode == unix.MPOL_DEFAULT {
-			continue
-		}
-		nodes := make([]byte, maxNodes/8)
-		_, err := p.Call(unix.SYS_GET_MEMPOLICY, modes[i], nodes, maxNodes, s.VMAs[i].Start, unix.MPOL_F_ADDR)
-		if err != nil {
-			return fmt.Errorf("memory policy at %#x: %w", uint64(s.VMAs[i].Start), err)
-		}
-		s.VMAs[i].Policy = &Policy{Mode: mode, Nodes: bytes.TrimRight(nodes, "\x00")}
+	nodes := make([]byte, maxNodes/8)
+	if _, err := p.Call(unix.SYS_GET_MEMPOLICY, mode, nodes, maxNodes, v.Start, unix.MPOL_F_ADDR); err != nil {
+		return fmt.Errorf("memory policy at %#x: %w", uint64(v.Start), err)
 	}
+	v.Policy = &Policy{Mode: how, Nodes: bytes.TrimRight(nodes, "\x00")}
 	return nil
 }
 

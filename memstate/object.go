@@ -53,6 +53,8 @@ type Objects struct {
 	byIno map[inode]*liveObject
 	ids   map[inode]FileID
 
+	reached map[string]reached // by path
+
 	attached map[int]Attachment // by id of a segment
 }
 
@@ -112,7 +114,7 @@ func (o *Objects) Object(pid task.PID, fd int, st *unix.Stat_t, link string) (ui
 // looked at before: an object that no descriptor leads to is reached through
 // its mappings, or, with privilege, through the link that the kernel has for
 // each (man 5 proc, /proc/PID/map_files).
-func (o *Objects) fromMapping(p Process, v *procfs.VMA) (id uint32, why string) {
+func (o *Objects) fromMapping(p *Process, v *procfs.VMA) (id uint32, why string) {
 	key := inode{dev: unix.Mkdev(v.DevMajor, v.DevMinor), ino: v.Ino}
 	if isSegment(v) {
 		key = segmentKey(int(v.Ino))

@@ -25,27 +25,25 @@ func (v *VMA) executeOnly(allocated uint16) bool {
 // first (EINVAL), and then for the pages (ENOMEM; Linux
 // mm/mprotect.c:do_mprotect_pkey, v6.18). Allocating keys until none is left
 // would tell, too, but lose them when we die at it.
-func (s *Space) captureKeys(p *task.Process) error {
+func (s *Space) captureKeys(b *task.Batch, p *task.Process) {
 	parasite, _ := p.Occupied()
 	absent := parasite - task.PageSize // in the middle of a hole
-	var b task.Batch
 	var calls [maxKey + 1]*task.Call
 	for key := 1; key <= maxKey; key++ {
 		calls[key] = b.Add(unix.SYS_PKEY_MPROTECT, absent, task.PageSize, unix.PROT_NONE, key).Optional()
 	}
-	if err := p.Run(&b); err != nil {
-		return err
-	}
-	for key := 1; key <= maxKey; key++ {
-		switch err := calls[key].Err(); {
-		case errors.Is(err, unix.ENOMEM):
-			s.Keys |= 1 << key
-		case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS):
-		default:
-			return fmt.Errorf("protection key %d: %w", key, err)
+	b.Then(func() error {
+		for key := 1; key <= maxKey; key++ {
+			switch err := calls[key].Err(); {
+			case errors.Is(err, unix.ENOMEM):
+				s.Keys |= 1 << key
+			case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS):
+			default:
+				return fmt.Errorf("protection key %d: %w", key, err)
+			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // executeOnlyKey is the key that the kernel has taken for itself, or 0.

@@ -29,7 +29,7 @@ func saved(st *unix.Stat_t) *Saved {
 // saves tells whether a mapping is of a file whose content is saved: a rule
 // said so of a descriptor, or it is memory of shm_open(3), which no reboot
 // survives. Then the mapping shows the saved file.
-func (o *Objects) saves(pid task.PID, v *procfs.VMA) bool {
+func (o *Objects) saves(p *Process, v *procfs.VMA) bool {
 	if v.Deleted {
 		return false
 	}
@@ -37,12 +37,12 @@ func (o *Objects) saves(pid task.PID, v *procfs.VMA) bool {
 	if obj := o.byIno[key]; obj != nil {
 		return obj.Saved != nil
 	}
-	return strings.HasPrefix(v.Path, "/dev/shm/") && o.saveMapped(pid, v, key)
+	return strings.HasPrefix(v.Path, "/dev/shm/") && o.saveMapped(p, v, key)
 }
 
 // saveMapped registers a file that is mapped, if it can be read.
-func (o *Objects) saveMapped(pid task.PID, v *procfs.VMA, key inode) bool {
-	file, found := reach(pid, v)
+func (o *Objects) saveMapped(p *Process, v *procfs.VMA, key inode) bool {
+	file, found := o.reach(p, v)
 	if !found || file.stat.Mode&unix.S_IFMT != unix.S_IFREG {
 		return false
 	}

@@ -88,13 +88,33 @@ func captureFS(c *capture) (err error) {
 }
 
 func captureThreadFS(c *threadCapture) error {
-	order, err := task.Compare(c.held.Proc.Leader().TID, c.held.TID, task.PartFS)
-	if err != nil || order == 0 {
+	if left, err := leftFS(c.held); err != nil || !left {
 		return err
 	}
 	own, err := ReadFS(c.held.TID)
 	c.rec.FS = &own
 	return err
+}
+
+// leftFS tells whether a thread has directories of its own.
+func leftFS(t *task.Thread) (bool, error) {
+	order, err := task.Compare(t.Proc.Leader().TID, t.TID, task.PartFS)
+	return order != 0, err
+}
+
+// FSProblem says which directories of a process a restart would not find
+// again, and why, or nothing.
+func FSProblem(held *task.Process) string {
+	for i, t := range held.Threads {
+		left, err := leftFS(t)
+		if err == nil && (left || i == 0) {
+			_, err = ReadFS(t.TID)
+		}
+		if err != nil {
+			return err.Error()
+		}
+	}
+	return ""
 }
 
 func restoreFS(r *restore) error {

@@ -16,7 +16,7 @@ type capture struct {
 	held   *task.Process
 	stat   procfs.Stat
 	status procfs.Status
-	batch  task.Batch
+	batch  *task.Batch
 	later  []func() // what to do with the batch's results
 	rec    *Process
 }
@@ -122,30 +122,30 @@ func gone(pid task.PID, err error) error {
 	return err
 }
 
-// Capture reads the state of a held and infected process.
-func Capture(held *task.Process, facts Facts) (Process, error) {
+// Capture reads the state of a held and infected process. Batch b may hold
+// what else is to be asked of its leader: each run has its price, so that all
+// that a leader is asked goes into one.
+func Capture(held *task.Process, facts Facts, b *task.Batch) (Process, error) {
 	rec := IDs(held, facts) // restored by the skeleton
-	c := &capture{held: held, stat: facts.Stat, status: facts.Status, rec: &rec}
+	c := &capture{held: held, stat: facts.Stat, status: facts.Status, batch: b, rec: &rec}
 	for _, p := range processParts {
 		if err := p.capture(c); err != nil {
 			return rec, fmt.Errorf("capture %s of pid %d: %w", p.name, held.PID, err)
 		}
 	}
-	if err := held.Run(&c.batch); err != nil {
-		return rec, fmt.Errorf("capture pid %d: %w", held.PID, err)
-	}
-	for _, fn := range c.later {
-		fn()
-	}
 	if err := rec.addExitedLeader(held); err != nil {
 		return rec, err
 	}
 	for i, t := range held.Threads {
-		th, err := captureThread(&threadCapture{held: t, status: facts.Threads[i], facts: &facts, proc: &rec})
+		th, err := captureThread(&threadCapture{held: t, status: facts.Threads[i], facts: &facts, batch: b, proc: &rec})
 		if err != nil {
 			return rec, fmt.Errorf("capture thread %d of pid %d: %w", t.TID, held.PID, err)
 		}
 		rec.Threads = append(rec.Threads, th)
+		b = &task.Batch{}
+	}
+	for _, fn := range c.later {
+		fn()
 	}
 	return rec, nil
 }
@@ -155,7 +155,7 @@ type threadCapture struct {
 	held   *task.Thread
 	status procfs.Status
 	facts  *Facts
-	batch  task.Batch
+	batch  *task.Batch
 	later  []func()
 	proc   *Process
 	rec    *Thread
@@ -172,7 +172,7 @@ func captureThread(c *threadCapture) (Thread, error) {
 			return rec, fmt.Errorf("%s: %w", p.name, err)
 		}
 	}
-	if err := c.held.Run(&c.batch); err != nil {
+	if err := c.held.Run(c.batch); err != nil {
 		return rec, err
 	}
 	for _, fn := range c.later {

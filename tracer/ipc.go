@@ -3,7 +3,6 @@ package tracer
 import (
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -75,7 +74,7 @@ func (s *snapshot) ipcTree() (*ipcstate.Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	ours, err := procfs.Namespace(os.Getpid(), "ipc")
+	ours, err := procfs.OwnNamespace("ipc")
 	tree.Own = theirs != ours
 	return tree, err
 }

@@ -4,7 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
+
+	"golang.org/x/sys/cpu"
 
 	"supervise/internal/procfs"
 	"supervise/internal/refuse"
@@ -25,7 +26,7 @@ var refusals = []struct {
 	{"AMX tiles", refuseTiles, "take the snapshot when no matrix multiplication is going on"},
 	{"POSIX timers", func(p *process) string { return taskstate.TimerProblem(p.held) }, "use SIGEV_THREAD_ID, or a clock of pthread_getcpuclockid"},
 	{"shadow stack", refuseShadowStack, "set GLIBC_TUNABLES=glibc.cpu.hwcaps=-SHSTK"},
-	{"working or root directory", refuseFS, "let the program change to a directory that has its name"},
+	{"working or root directory", func(p *process) string { return taskstate.FSProblem(p.held) }, "let the program change to a directory that has its name"},
 }
 
 func (s *snapshot) refuse(p *process, what, why, hint string) {
@@ -97,6 +98,9 @@ func refuse32Bit(p *process) string {
 // has used it (Linux arch/x86/kernel/fpu/xstate.c:validate_user_xstate_header).
 func refuseTiles(p *process) string {
 	const header, tileData = 512, 1 << 18
+	if !cpu.X86.HasAMXTile {
+		return ""
+	}
 	for _, t := range p.held.Threads {
 		x, err := t.XState()
 		if err != nil {
@@ -129,16 +133,6 @@ func refuseShadowStack(p *process) string {
 	return ""
 }
 
-// refuseFS refuses directories that a restart would not find again.
-func refuseFS(p *process) string {
-	for _, t := range p.held.Threads {
-		if _, err := taskstate.ReadFS(t.TID); err != nil {
-			return err.Error()
-		}
-	}
-	return ""
-}
-
 // refuseNamespaces allows our own namespaces, and those that a restart made
 // for the tree.
 func refuseNamespaces(p *process) string {
@@ -148,7 +142,7 @@ func refuseNamespaces(p *process) string {
 		if err != nil {
 			return err.Error()
 		}
-		ours, err := procfs.Namespace(os.Getpid(), name)
+		ours, err := procfs.OwnNamespace(name)
 		if err != nil {
 			return err.Error()
 		}

@@ -74,18 +74,10 @@ func (s *snapshot) look() error {
 		return err
 	}
 	for _, held := range s.tree.Procs {
-		p := &process{held: held}
-		s.procs = append(s.procs, p)
-		if p.facts, err = taskstate.ReadAllFacts(held, &ours); err != nil {
-			return err
-		}
-		p.facts.NoIoUring = s.opts.NoIoUring
-		if p.vmas, err = procfs.ReadSmaps(int(held.PID)); err != nil {
-			return fmt.Errorf("read mappings of pid %d: %w", held.PID, err)
-		}
-		if p.vmas, err = held.CutLeftovers(p.vmas); err != nil {
-			return err
-		}
+		s.procs = append(s.procs, &process{held: held})
+	}
+	if err := each(len(s.procs), func(i int) error { return s.procs[i].look(&ours, s.opts.NoIoUring) }); err != nil {
+		return err
 	}
 	for _, pid := range s.tree.Zombies {
 		z, err := taskstate.CaptureZombie(pid)
@@ -95,6 +87,19 @@ func (s *snapshot) look() error {
 		s.zombies = append(s.zombies, z)
 	}
 	return nil
+}
+
+// look reads what can be seen of one.
+func (p *process) look(ours *procfs.Status, noIoUring bool) (err error) {
+	if p.facts, err = taskstate.ReadAllFacts(p.held, ours); err != nil {
+		return err
+	}
+	p.facts.NoIoUring = noIoUring
+	if p.vmas, err = procfs.ReadSmaps(int(p.held.PID)); err != nil {
+		return fmt.Errorf("read mappings of pid %d: %w", p.held.PID, err)
+	}
+	p.vmas, err = p.held.CutLeftovers(p.vmas)
+	return err
 }
 
 // waitForPassing is how long a snapshot waits for what is in its way and
@@ -151,12 +156,25 @@ func (s *snapshot) surveyOnce() error {
 			return err
 		}
 		p.space = space
-		if p.pages, err = p.space.Private(p.held.PID); err != nil {
-			return fmt.Errorf("find pages of pid %d: %w", p.held.PID, err)
-		}
+	}
+	if err := each(len(s.procs), func(i int) error { return s.procs[i].findPages() }); err != nil {
+		return err
+	}
+	for _, p := range s.procs {
 		s.objects.Hide(p.held, p.pages, p.space.Guards)
 	}
 	return s.refused.Err()
+}
+
+// findPages finds the pages that are a process's own.
+func (p *process) findPages() (err error) {
+	if p.shares.Memory != 0 {
+		return nil
+	}
+	if p.pages, err = p.space.Private(p.held.PID); err != nil {
+		return fmt.Errorf("find pages of pid %d: %w", p.held.PID, err)
+	}
+	return nil
 }
 
 func (s *snapshot) surveyFiles() error {
@@ -187,9 +205,15 @@ func (s *snapshot) capture() error {
 		return err
 	}
 	for _, p := range s.procs {
+		var b task.Batch
 		var err error
 		rec := treestate.Process{Mem: p.space}
-		rec.Process, err = taskstate.Capture(p.held, p.facts)
+		if p.shares.Memory == 0 {
+			if err := rec.Mem.Capture(&b, p.held, p.facts.Stat, &s.objects); err != nil {
+				return err
+			}
+		}
+		rec.Process, err = taskstate.Capture(p.held, p.facts, &b)
 		if s.refuseSandbox(p, err) {
 			continue
 		}
@@ -197,11 +221,6 @@ func (s *snapshot) capture() error {
 			return err
 		}
 		rec.Shares = p.shares
-		if p.shares.Memory == 0 {
-			if err := rec.Mem.Capture(p.held, p.facts.Stat, &s.objects); err != nil {
-				return err
-			}
-		}
 		s.rec.Processes = append(s.rec.Processes, rec)
 	}
 	if err := s.refused.Err(); err != nil {

@@ -1,6 +1,9 @@
 package procfs
 
 import (
+	"os"
+	"sync"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -16,6 +19,27 @@ func Namespace(pid int, name string) (uint64, error) {
 	ino, err := parseNamespace([]byte(link))
 	return ino, inFile(path, err)
 }
+
+// OwnNamespace is [Namespace] of ourselves, who stay in the ones we began in.
+func OwnNamespace(name string) (uint64, error) {
+	ours.Lock()
+	defer ours.Unlock()
+	ino, known := ours.namespaces[name]
+	if known {
+		return ino, nil
+	}
+	ino, err := Namespace(os.Getpid(), name)
+	if err == nil {
+		ours.namespaces[name] = ino
+	}
+	return ino, err
+}
+
+// ours are the namespaces that we have looked at.
+var ours = struct {
+	sync.Mutex
+	namespaces map[string]uint64
+}{namespaces: map[string]uint64{}}
 
 // parseNamespace parses "pid:[4026531836]" (Linux fs/nsfs.c:ns_get_name,
 // v6.12).

@@ -11,6 +11,7 @@ import (
 // Batch is empty and ready for use.
 type Batch struct {
 	calls []*Call
+	then  []func() error
 }
 
 // Call is one system call of a batch.
@@ -58,6 +59,10 @@ func (b *Batch) Add(nr uintptr, args ...any) *Call {
 func (b *Batch) Pause(fn func() error) {
 	b.calls = append(b.calls, &Call{pause: fn})
 }
+
+// Then has fn called when the batch has run and no call of it has failed. It is
+// for those who ask in a batch that somebody else runs. An error of fn is Run's.
+func (b *Batch) Then(fn func() error) { b.then = append(b.then, fn) }
 
 // Len is the number of calls.
 func (b *Batch) Len() int { return len(b.calls) }

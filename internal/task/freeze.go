@@ -344,7 +344,7 @@ func sameNamespace(pid PID) (bool, error) {
 	if err != nil {
 		return false, goneErr("read pid namespace of", TID(pid), err)
 	}
-	ours, err := procfs.Namespace(os.Getpid(), "pid")
+	ours, err := procfs.OwnNamespace("pid")
 	return theirs == ours, err
 }
 

@@ -31,6 +31,11 @@ func (t *Thread) Run(b *Batch) error {
 			return &CallError{Name: callName(c.Nr), TID: t.TID, Errno: err.(syscall.Errno)}
 		}
 	}
+	for _, fn := range b.then {
+		if err := fn(); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
