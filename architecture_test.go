@@ -29,7 +29,7 @@ var mayImport = map[string][]string{
 	"treestate":     {"taskstate", "fdstate", "netstate", "memstate", "ipcstate", "memimg", "internal/"},
 	"taskstate":     {"memimg", "internal/"},
 	"fdstate":       {"memimg", "policy", "internal/"},
-	"netstate":      {"fdstate", "memimg", "internal/"},
+	"netstate":      {"fdstate", "memimg", "policy", "internal/"},
 	"memstate":      {"memimg", "internal/"},
 	"ipcstate":      {"internal/"},
 	"memimg":        {},

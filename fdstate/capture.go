@@ -69,6 +69,7 @@ func (d *Desc) capture(kinds []Kind, s *Survey, rule *policy.Rule) (File, error)
 		return f, Refuse(fmt.Sprintf("this kind of file (mode %#o) is not known", d.Stat.Mode), "")
 	}
 	f.Tag = kind.Tag
+	d.rule = rule
 	capture := kind.Capture
 	switch {
 	case rule.Does(policy.Fail):

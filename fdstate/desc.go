@@ -8,6 +8,7 @@ import (
 
 	"supervise/internal/procfs"
 	"supervise/internal/task"
+	"supervise/policy"
 )
 
 // Desc is an open file description of the tree, looked at through one of its
@@ -35,7 +36,8 @@ type Desc struct {
 	locks   []Lock
 	fileKey fileKey // of a file whose name is gone
 
-	breaking bool     // its lease is to be given up
+	breaking bool // its lease is to be given up
+	rule     *policy.Rule
 	outside  *Outside // not nil: it leads out of the tree and can be reconnected
 }
 
@@ -44,6 +46,9 @@ type User struct {
 	Proc int
 	Num  int
 }
+
+// Rule is the rule for the checkpoint, or nil.
+func (d *Desc) Rule() *policy.Rule { return d.rule }
 
 // Flags are the access mode and status flags.
 func (d *Desc) Flags() int { return d.Info.Flags &^ unix.O_CLOEXEC }

@@ -1,6 +1,9 @@
 package fdstate
 
-import "supervise/internal/refuse"
+import (
+	"supervise/internal/refuse"
+	"supervise/policy"
+)
 
 // Kind is a row of the table of kinds. A row without Capture is refused, and
 // says why.
@@ -19,6 +22,9 @@ type Kind struct {
 	// Outside, if there is one, tells whether a description leads out of the
 	// tree, when all are known.
 	Outside func(d *Desc) bool
+
+	// Ends, if there is one, tells the ends of a socket, when all are known.
+	Ends func(d *Desc) policy.Ends
 
 	// Capture makes the record. An error that is refuse.ErrUnsupported
 	// refuses this one description (see Refuse).

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"supervise/internal/task"
+	"supervise/policy"
 )
 
 // Regular is the image record of a regular file that is opened again by its
@@ -126,7 +127,7 @@ func (r *Restorer) Truncate(procs []*task.Process) error {
 	for file := range r.state.Files {
 		f, first := &r.state.Files[file], r.firstProc(file)
 		rec, ok := r.records[file].(*Regular)
-		if !ok || !f.truncate || first < 0 || f.Flags&unix.O_ACCMODE == unix.O_RDONLY {
+		if !ok || !f.rule.Does(policy.Truncate) || first < 0 || f.Flags&unix.O_ACCMODE == unix.O_RDONLY {
 			continue
 		}
 		o := r.opener(procs[first])

@@ -8,6 +8,7 @@ import (
 
 	"supervise/internal/procfs"
 	"supervise/internal/task"
+	"supervise/policy"
 )
 
 // Restorer opens the descriptors of a tree again. The package comment has its
@@ -207,7 +208,7 @@ func (r *Restorer) moveStdio(o *Opener) error {
 // open opens a file at a slot. Where a rule says so, one that cannot be opened
 // as it was becomes /dev/null.
 func (r *Restorer) open(o *Opener, file int, at Slot) error {
-	if _, named := r.records[file].(named); !named || !r.state.Files[file].ignore {
+	if _, named := r.records[file].(named); !named || !r.state.Files[file].rule.Does(policy.Ignore) {
 		return r.queue(o, file, at)
 	}
 	if err := o.Run(); err != nil {

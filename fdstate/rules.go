@@ -59,6 +59,7 @@ type diversion struct {
 type ruled struct {
 	kind []string
 	path string
+	ends policy.Ends
 	from int // the file that this one was put in the place of; itself, if none
 }
 
@@ -92,7 +93,7 @@ func (r *Rules) find(at policy.When, s *State, proc int, fd FD, file ruled) (int
 	if r == nil || r.Policy.Empty() {
 		return -1, nil
 	}
-	sub := policy.Subject{Job: r.Job, Kind: file.kind, Path: file.path, FD: fd.Num, Stream: s.stream(fd)}
+	sub := policy.Subject{Job: r.Job, Kind: file.kind, Path: file.path, Ends: file.ends, FD: fd.Num, Stream: s.stream(fd)}
 	if proc < len(r.Processes) {
 		sub.Process = r.Processes[proc]
 	}
@@ -208,7 +209,11 @@ func (ru *ruling) leaveOut(file int) bool {
 func (s *Survey) subjects(kinds []Kind) []ruled {
 	list := make([]ruled, len(s.Descs))
 	for i, d := range s.Descs {
-		list[i] = subjectOf(i, kindOf(kinds, d), d.Link)
+		kind := kindOf(kinds, d)
+		list[i] = subjectOf(i, kind, d.Link)
+		if kind != nil && kind.Ends != nil {
+			list[i].ends = kind.Ends(d)
+		}
 	}
 	return list
 }
@@ -251,7 +256,7 @@ func (s *State) Apply(kinds []Kind, r *Rules) error {
 	var forbidden []string
 	for i := range records {
 		f, rule := &s.Files[i], ru.files[i]
-		f.truncate, f.ignore = rule.Does(policy.Truncate), rule.Does(policy.Ignore)
+		f.rule = rule
 		switch {
 		case rule.Does(policy.Fail):
 			forbidden = append(forbidden, fmt.Sprintf("%s (%s)", f.Link, rule.Origin))
@@ -274,6 +279,9 @@ func (e *ForbiddenError) Error() string {
 	return "a rule says fail for " + strings.Join(e.Files, ", ")
 }
 
+// Ender is a record of a socket.
+type Ender interface{ Ends() policy.Ends }
+
 // subjects are the files of an image as rules see them: one that a rule has
 // redirected is still what it was.
 func (s *State) subjects(kinds []Kind, records []Record) []ruled {
@@ -289,6 +297,9 @@ func (s *State) subjects(kinds []Kind, records []Record) []ruled {
 		}
 		f := &s.Files[from]
 		list[i] = subjectOf(from, byTag[f.Tag], f.Link)
+		if sock, ok := records[from].(Ender); ok {
+			list[i].ends = sock.Ends()
+		}
 	}
 	return list
 }

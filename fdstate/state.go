@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/fxamacker/cbor/v2"
+
+	"supervise/policy"
 )
 
 // Tag says of which kind a record is. Tags are in images: never renumber.
@@ -27,8 +29,11 @@ type File struct {
 	Locks []Lock          `cbor:"6,keyasint,omitempty" json:"locks,omitempty"`
 	Data  cbor.RawMessage `cbor:"7,keyasint,omitempty" json:"-"` // the record of its kind; none if a rule left it out
 
-	truncate, ignore bool // what a rule says at the restart
+	rule *policy.Rule // for the restart
 }
+
+// Rule is the rule for the restart, or nil.
+func (f *File) Rule() *policy.Rule { return f.rule }
 
 // captured tells whether there is a record. A file without one has no
 // descriptors.

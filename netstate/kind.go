@@ -1,8 +1,7 @@
 // Package netstate captures and restores sockets. It has the same form as
 // fdstate, and its kinds are rows of the same table.
 //
-// Unix sockets are captured when both ends lie in the tree, or there is no
-// other end. All else is refused by family, type, state and addresses, so that
+// Of a connection that leads out of the tree only this end is captured. All else is refused by family, type, state and addresses, so that
 // a user sees which connection it is.
 package netstate
 
@@ -21,8 +20,8 @@ func Kinds() []fdstate.Kind {
 	survey := &unixSurvey{ends: map[uint32]*unixEnd{}, waits: map[uint32]bool{}}
 	net := &unixNet{byID: map[uint64]*unixSock{}, doors: map[doorKey]*door{}, strays: map[string]int{}, copies: map[int]int{}}
 	return []fdstate.Kind{ // tags are in images: never renumber
-		{Tag: 200, Name: "unix socket", Match: family(unix.AF_UNIX), Explore: survey.explore, Outside: survey.leadsOutside, Capture: survey.capture,
-			New: func() fdstate.Record { return &Unix{net: net} }, Shared: true, Only: "both ends in the tree, or no other end"},
+		{Tag: 200, Name: "unix socket", Match: family(unix.AF_UNIX), Explore: survey.explore, Outside: survey.leadsOutside, Ends: survey.endsOf, Capture: survey.capture,
+			New: func() fdstate.Record { return &Unix{net: net} }, Shared: true, Only: "but connections out of the tree end with a restart, or are made anew by a rule"},
 		{Tag: 201, Name: "ipv4 socket", Match: family(unix.AF_INET), Capture: refuseSocket},
 		{Tag: 202, Name: "ipv6 socket", Match: family(unix.AF_INET6), Capture: refuseSocket},
 		{Tag: 203, Name: "netlink socket", Match: family(unix.AF_NETLINK), Capture: refuseSocket},

@@ -49,10 +49,11 @@ type Bound struct {
 	GID  uint32 `cbor:"4,keyasint,omitempty" json:"gid"`
 }
 
-// Gone is another end that has been closed.
+// Gone is another end that has been closed, or that is outside the tree.
 type Gone struct {
-	Name  []byte `cbor:"1,keyasint,omitempty" json:"name,omitempty"`
-	Reset bool   `cbor:"2,keyasint,omitempty" json:"reset,omitempty"` // with something unread: ECONNRESET waits
+	Name    []byte `cbor:"1,keyasint,omitempty" json:"name,omitempty"`
+	Reset   bool   `cbor:"2,keyasint,omitempty" json:"reset,omitempty"` // with something unread: ECONNRESET waits
+	Outside bool   `cbor:"3,keyasint,omitempty" json:"outside,omitempty"`
 }
 
 // Listen is what a listening socket has.
@@ -136,7 +137,7 @@ func (rec *Unix) Restore(o *fdstate.Opener, f *fdstate.File, at fdstate.Slot) er
 	if len(rec.net.socks) == 0 {
 		o.Last(rec.net.restore)
 	}
-	rec.net.add(&unixSock{rec: rec, flags: f.Flags, num: at.Num, link: f.Link})
+	rec.net.add(&unixSock{rec: rec, flags: f.Flags, num: at.Num, link: f.Link, rule: f.Rule()})
 	return nil
 }
 

@@ -134,7 +134,7 @@ func (s *unixSurvey) capture(d *fdstate.Desc, all *fdstate.Survey) (fdstate.Reco
 	if e.entry.state == stateListen {
 		rec.Listen, err = s.listen(e, all)
 	} else {
-		err = errors.Join(s.peer(rec, e, fd), s.refuseHidden(rec, e))
+		err = errors.Join(s.peer(rec, e, fd, all), s.refuseHidden(rec, e))
 	}
 	if err != nil {
 		return nil, err
@@ -179,14 +179,14 @@ func (s *unixSurvey) options(rec *Unix, fd int) error {
 }
 
 // peer finds the other end.
-func (s *unixSurvey) peer(rec *Unix, e *unixEnd, fd int) error {
+func (s *unixSurvey) peer(rec *Unix, e *unixEnd, fd int, all *fdstate.Survey) error {
 	switch {
 	case !e.entry.hasPeer:
 		return nil
 	case e.entry.peer != 0:
 		other := s.ends[e.entry.peer]
 		if other == nil {
-			return s.refuseOutside(fd, e)
+			return s.outside(rec, e, fd, all)
 		}
 		rec.Peer = id(other.desc)
 		if rec.Type == unix.SOCK_DGRAM && other.entry.peer != e.entry.ino && len(other.entry.name) == 0 {
@@ -196,7 +196,7 @@ func (s *unixSurvey) peer(rec *Unix, e *unixEnd, fd int) error {
 	case s.isWaiting(e.entry.ino):
 		return nil
 	case rec.Type != unix.SOCK_DGRAM && e.entry.shutdown != shutRead|shutWrite:
-		return s.refuseOutside(fd, e) // it waits to be accepted there
+		return s.outside(rec, e, fd, all) // it waits to be accepted there
 	}
 	name, err := peerName(fd)
 	if err != nil {
@@ -224,19 +224,6 @@ func (s *unixSurvey) isWaiting(ino uint32) bool {
 		}
 	}
 	return s.waits[ino]
-}
-
-// refuseOutside says where the other end is.
-func (s *unixSurvey) refuseOutside(fd int, e *unixEnd) error {
-	sock, err := describe(fd)
-	if err != nil {
-		return err
-	}
-	if sock.peer == "" {
-		sock.peer = printName(s.table[e.entry.peer].name)
-	}
-	return fdstate.Refuse(sock.String()+": its other end is outside the tree",
-		"take the process at the other end into the tree, or close the connection before the snapshot; `ss -xp` shows who it is")
 }
 
 // listen records a backlog. What a client has sent to a connection that is not

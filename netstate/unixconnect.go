@@ -35,6 +35,9 @@ func (n *unixNet) makeConnection(s *unixSock) error {
 		return nil
 	}
 	s.made = true
+	if s.to != nil {
+		return n.reconnect(s)
+	}
 	one, other := end{s.num, rec.Name, rec.Cred}, end{}
 	if rec.Gone != nil {
 		s.dead = n.o.Reserve()
@@ -200,6 +203,11 @@ func (n *unixNet) connectDatagram(s *unixSock) error {
 			return errors.New("what it sends to has no name")
 		}
 		return n.knock(s.num, nil, n.address(peer.rec.Name.Path, peer.ref))
+	}
+	if s.to != nil {
+		if done, err := n.sendTo(s); done || err != nil {
+			return err
+		}
 	}
 	name := s.rec.Gone.Name
 	if len(name) == 0 {

@@ -9,6 +9,7 @@ import (
 
 	"supervise/fdstate"
 	"supervise/internal/task"
+	"supervise/policy"
 )
 
 // unixNet is the unix sockets of one restart. They are made together, in the
@@ -30,10 +31,12 @@ type unixSock struct {
 	rec   *Unix
 	flags int
 	link  string
-	num   int  // where the builder has it, once it is made
-	made  bool // it is there
-	dead  int  // where its closed other end is meanwhile, or -1
-	ref   int  // an O_PATH descriptor of its file, or -1
+	rule  *policy.Rule
+	to    []byte // what it is connected to outside the tree, or nil
+	num   int    // where the builder has it, once it is made
+	made  bool   // it is there
+	dead  int    // where its closed other end is meanwhile, or -1
+	ref   int    // an O_PATH descriptor of its file, or -1
 }
 
 func (n *unixNet) add(s *unixSock) {
@@ -101,6 +104,10 @@ func (n *unixNet) builder() *task.Process { return n.o.Proc }
 func (n *unixNet) prepare() error {
 	for _, s := range n.socks {
 		rec := s.rec
+		if err := s.decide(); err != nil {
+			return err
+		}
+		s.rename()
 		if rec.Peer != 0 && n.byID[rec.Peer] == nil {
 			rec.Peer, rec.Gone = 0, &Gone{}
 		}

@@ -28,6 +28,15 @@ const (
 	Truncate Action = "truncate"
 	Inherit  Action = "inherit"
 	Fail     Action = "fail"
+
+	// About connections that lead out of the tree.
+	Keep    Action = "keep"
+	Reset   Action = "reset"
+	Hangup  Action = "hangup"
+	Connect Action = "connect"
+
+	// Bind is about sockets that others connect to, or send to.
+	Bind Action = "bind"
 )
 
 // actions lists them with the operations at which they do more than Reopen.
@@ -43,6 +52,11 @@ var actions = []struct {
 	{Truncate, Restart},
 	{Inherit, Restart},
 	{Fail, Checkpoint | Restart},
+	{Keep, Checkpoint | Restart},
+	{Reset, Restart},
+	{Hangup, Restart},
+	{Connect, Restart},
+	{Bind, Restart},
 }
 
 // When is a set of operations.
@@ -67,6 +81,7 @@ type Subject struct {
 	Path    string   // of the file, or what /proc/PID/fd shows instead
 	FD      int
 	Stream  string // "stdin", "stdout", "stderr" or ""
+	Ends           // of a socket
 }
 
 // Rule is one line.
@@ -74,13 +89,14 @@ type Rule struct {
 	Origin string // where it stands: FILE:LINE, or the flag that stands for it
 	When   When
 	Action Action
-	To     string // of Redirect
+	To     string // of Redirect, Connect and Bind
 	Append bool   // of Redirect: always write at the end
 	All    bool   // it has no conditions, and is meant to have none
 
 	Kind, Path, Process, Job []Glob
 	FD                       []Span
-	Stream                   []string
+	Stream, Direction        []string
+	Local, Peer              []Address
 }
 
 // Does tells whether the rule is there and its action is a.
@@ -123,7 +139,11 @@ func (p *Policy) Empty() bool { return p == nil || len(p.Rules) == 0 }
 func (r *Rule) matches(s *Subject) bool {
 	return anyMatch(r.Kind, s.Kind...) && anyMatch(r.Path, s.Path) &&
 		anyMatch(r.Process, s.Process) && anyMatch(r.Job, s.Job) &&
-		inSpans(r.FD, s.FD) && oneOf(r.Stream, s.Stream)
+		inSpans(r.FD, s.FD) && oneOf(r.Stream, s.Stream) && r.matchesEnds(&s.Ends)
+}
+
+func (r *Rule) matchesEnds(e *Ends) bool {
+	return anyAddress(r.Local, e.Local) && anyAddress(r.Peer, e.Peer) && oneOf(r.Direction, e.Direction)
 }
 
 func anyMatch(globs []Glob, names ...string) bool {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -112,6 +111,9 @@ var conditions = []struct {
 	{"process", func(r *Rule, v string, _ []string) error { return addGlob(&r.Process, v) }},
 	{"job", func(r *Rule, v string, _ []string) error { return addGlob(&r.Job, v) }},
 	{"stream", (*Rule).addStream},
+	{"local", func(r *Rule, v string, _ []string) error { return addAddress(&r.Local, v) }},
+	{"peer", func(r *Rule, v string, _ []string) error { return addAddress(&r.Peer, v) }},
+	{"direction", (*Rule).addDirection},
 }
 
 func conditionNames() string {
@@ -145,11 +147,15 @@ func (r *Rule) add(w word, kinds []string) error {
 }
 
 func (r *Rule) setTo(key, value string) error {
+	toEnd := key == "to" && (r.Action == Connect || r.Action == Bind)
 	switch {
-	case r.Action != Redirect:
+	case r.Action != Redirect && !toEnd:
 		return fmt.Errorf("%s= goes with redirect, not with %s", key, r.Action)
 	case r.To != "":
 		return errors.New("to= or append= is given twice")
+	case toEnd:
+		r.To = value
+		return checkEnd(value)
 	case !path.IsAbs(value):
 		return fmt.Errorf("%s=%s: the path must begin with /", key, value)
 	}
@@ -203,28 +209,36 @@ func (r *Rule) addStream(value string, _ []string) error {
 }
 
 func (r *Rule) addFD(value string, _ []string) error {
-	from, to, ok := strings.Cut(value, "-")
-	if !ok {
-		to = from
+	span, err := parseSpan(value, 30)
+	if err != nil {
+		return fmt.Errorf("fd=%w", err)
 	}
-	first, err1 := strconv.ParseUint(from, 10, 30)
-	last, err2 := strconv.ParseUint(to, 10, 30)
-	if err1 != nil || err2 != nil {
-		return fmt.Errorf("fd=%s is no number, and no range such as 3-9", value)
+	r.FD = append(r.FD, span)
+	return nil
+}
+
+func addAddress(to *[]Address, value string) error {
+	a, err := NewAddress(value)
+	*to = append(*to, a)
+	return err
+}
+
+func (r *Rule) addDirection(value string, _ []string) error {
+	if !slices.Contains(directions, value) {
+		return fmt.Errorf("%q is no direction: one of %s", value, strings.Join(directions, ", "))
 	}
-	if first > last {
-		return fmt.Errorf("fd=%s runs backwards", value)
-	}
-	r.FD = append(r.FD, Span{int(first), int(last)})
+	r.Direction = append(r.Direction, value)
 	return nil
 }
 
 // check is about the rule as a whole.
 func (r *Rule) check() error {
-	some := len(r.Kind)+len(r.Path)+len(r.FD)+len(r.Process)+len(r.Job)+len(r.Stream) > 0
+	some := len(r.Kind)+len(r.Path)+len(r.FD)+len(r.Process)+len(r.Job)+len(r.Stream)+len(r.Local)+len(r.Peer)+len(r.Direction) > 0
 	switch {
 	case r.Action == Redirect && r.To == "":
 		return errors.New("redirect needs to=PATH or append=PATH")
+	case r.Action == Bind && r.To == "":
+		return errors.New("bind needs to=ADDRESS")
 	case r.Action == Inherit && len(r.Stream) == 0:
 		return errors.New("inherit needs stream=stdin, stream=stdout or stream=stderr")
 	case r.All && some:

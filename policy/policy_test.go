@@ -53,6 +53,10 @@ ignore  kind=*-socket kind=inotify
 redirect stream=stdout "path=/my logs/\"a\".log" to=/dev/null
 fail    job=prod* kind=memfd
 truncate path=/log/[a-c0]?.log
+keep    peer=10.0.0.0/8:5432 direction=out
+connect peer=/run/*.sock peer=@bus to=/run/new/bus
+bind    local=*:80-89 direction=listen to=[::]:8080
+hangup  peer=[fe80::/10] peer=::1
 `
 	p, err := Parse("f", text, kinds)
 	if err != nil {
@@ -79,6 +83,18 @@ truncate path=/log/[a-c0]?.log
 		{Restart, Subject{Kind: Words("unlinked file or memfd")}, ""},
 		{Restart, Subject{Path: "/log/b1.log"}, "f:9"},
 		{Restart, Subject{Path: "/log/d1.log"}, ""},
+		{Restart, Subject{Ends: Ends{Peer: "10.1.2.3:5432", Direction: "out"}}, "f:10"},
+		{Restart, Subject{Ends: Ends{Peer: "[::ffff:10.1.2.3]:5432", Direction: "out"}}, "f:10"},
+		{Restart, Subject{Ends: Ends{Peer: "10.1.2.3:5433", Direction: "out"}}, ""},
+		{Restart, Subject{Ends: Ends{Peer: "10.1.2.3:5432", Direction: "in"}}, ""},
+		{Restart, Subject{Ends: Ends{Peer: "11.1.2.3:5432", Direction: "out"}}, ""},
+		{Restart, Subject{Ends: Ends{Peer: "/run/a.sock"}}, "f:11"},
+		{Restart, Subject{Ends: Ends{Peer: "@bus"}}, "f:11"},
+		{Restart, Subject{Ends: Ends{Local: "/run/a.sock"}}, ""},
+		{Restart, Subject{Ends: Ends{Local: "0.0.0.0:85", Direction: "listen"}}, "f:12"},
+		{Restart, Subject{Ends: Ends{Peer: "[fe80::1%eth0]:22"}}, "f:13"},
+		{Restart, Subject{Ends: Ends{Peer: "[::1]:22"}}, "f:13"},
+		{Restart, Subject{Ends: Ends{Peer: "[::2]:22"}}, ""},
 	}
 	for _, c := range cases {
 		got := ""

@@ -1,0 +1,125 @@
+// callers: connections to somebody outside the tree, one for each argument:
+// unix:PATH, packets:PATH, datagrams:PATH or tcp:IP:PORT; @ begins an abstract
+// name. Whoever serves them says "hello" to each that connects and sends back
+// what it gets. The go file says what must have become of them: alive, reset
+// or closed; datagrams arrive, or not.
+#include "prog.h"
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stddef.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+enum { MOST = 16 };
+
+static struct {
+	const char *what;
+	int fd, datagrams;
+} calls[MOST];
+
+static int to_unix(int type, const char *path) {
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	socklen_t len = offsetof(struct sockaddr_un, sun_path) + strlen(path) + (path[0] != '@');
+	strcpy(a.sun_path, path);
+	if (path[0] == '@')
+		a.sun_path[0] = 0;
+	int fd = socket(AF_UNIX, type, 0);
+	MUST(fd >= 0);
+	CHECK(connect(fd, (void *)&a, len) == 0, "connect %s", path);
+	return fd;
+}
+
+static int to_tcp(char *where) {
+	char *port = strrchr(where, ':');
+	*port++ = 0;
+	int fd;
+	if (strchr(where, ':')) {
+		struct sockaddr_in6 a = {.sin6_family = AF_INET6, .sin6_port = htons(atoi(port))};
+		MUST(inet_pton(AF_INET6, where, &a.sin6_addr) == 1 && (fd = socket(AF_INET6, SOCK_STREAM, 0)) >= 0);
+		CHECK(connect(fd, (void *)&a, sizeof a) == 0, "connect %s", where);
+		return fd;
+	}
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(atoi(port))};
+	MUST(inet_pton(AF_INET, where, &a.sin_addr) == 1 && (fd = socket(AF_INET, SOCK_STREAM, 0)) >= 0);
+	CHECK(connect(fd, (void *)&a, sizeof a) == 0, "connect %s", where);
+	return fd;
+}
+
+static int call(char *arg) {
+	char *where = strchr(arg, ':') + 1;
+	if (!strncmp(arg, "unix:", 5))
+		return to_unix(SOCK_STREAM, where);
+	if (!strncmp(arg, "packets:", 8))
+		return to_unix(SOCK_SEQPACKET, where);
+	if (!strncmp(arg, "datagrams:", 10))
+		return to_unix(SOCK_DGRAM, where);
+	return to_tcp(strdup(where));
+}
+
+static void hears(int i, const char *text) {
+	char buf[16] = "";
+	size_t want = strlen(text);
+	for (size_t n = 0; n < want;) {
+		ssize_t got = read(calls[i].fd, buf + n, want - n);
+		CHECK(got > 0, "%s: read gave %zd after %s", calls[i].what, got, buf);
+		n += got;
+	}
+	CHECK(!strcmp(buf, text), "%s says %s", calls[i].what, buf);
+}
+
+static void alive(int i, int times) {
+	for (int n = 0; n < times; n++) {
+		MUST(write(calls[i].fd, "ping", 4) == 4);
+		hears(i, "ping");
+	}
+}
+
+static void check(int i, const char *fate) {
+	char buf[16];
+	int fd = calls[i].fd;
+	if (calls[i].datagrams) {
+		if (!strcmp(fate, "alive"))
+			CHECK(send(fd, "ping", 4, MSG_NOSIGNAL) == 4, "%s", calls[i].what);
+		else
+			CHECK(send(fd, "ping", 4, MSG_NOSIGNAL) < 0 && errno == ECONNREFUSED, "%s", calls[i].what);
+		return;
+	}
+	int errors_first = !strncmp(calls[i].what, "packets:", 8); // Linux net/core/datagram.c:__skb_try_recv_datagram
+	if (errors_first && !strcmp(fate, "reset"))
+		CHECK(read(fd, buf, 1) < 0 && errno == ECONNRESET, "%s", calls[i].what);
+	hears(i, "hello");
+	if (!strcmp(fate, "alive")) {
+		alive(i, 3);
+	} else if (!strcmp(fate, "reset")) {
+		int n = read(fd, buf, 1);
+		CHECK(errors_first ? n == 0 : n < 0 && errno == ECONNRESET, "%s: read gave %d", calls[i].what, n);
+		CHECK(send(fd, "x", 1, MSG_NOSIGNAL) < 0 && errno == EPIPE, "%s", calls[i].what);
+	} else {
+		MUST(!strcmp(fate, "closed"));
+		CHECK(read(fd, buf, 1) == 0 && read(fd, buf, 1) == 0, "%s", calls[i].what);
+	}
+	close(fd);
+}
+
+int main(int argc, char **argv) {
+	prog_init(argc, argv);
+	for (int i = 3; i < argc; i++) {
+		calls[i - 3].what = argv[i];
+		calls[i - 3].datagrams = !strncmp(argv[i], "datagrams:", 10);
+		calls[i - 3].fd = call(argv[i]);
+	}
+	nap_ms(100); // the hello is there
+	ready_wait();
+	char streams[16], datagrams[16];
+	for (;; nap_ms(10)) {
+		FILE *f = fopen(go_path, "r");
+		int n = f ? fscanf(f, "%15s %15s\n", streams, datagrams) : 0;
+		if (f)
+			fclose(f);
+		if (n == 2)
+			break;
+	}
+	for (int i = 0; i < argc - 3; i++)
+		check(i, calls[i].datagrams ? datagrams : streams);
+	ok();
+}
