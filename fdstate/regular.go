@@ -122,7 +122,7 @@ func (rec *Regular) Restore(o *Opener, f *File, at Slot) error {
 
 // Truncate cuts back the files that have grown since the snapshot, as far as
 // rules say so and the tree has them open for writing. Nothing of the restart
-// may fail after it. procs are all processes, with their descriptors.
+// may fail after it. procs have the tables, in order.
 func (r *Restorer) Truncate(procs []*task.Process) error {
 	for file := range r.state.Files {
 		f, first := &r.state.Files[file], r.firstProc(file)

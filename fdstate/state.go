@@ -16,7 +16,7 @@ type Tag uint16
 // State is every file descriptor of a tree.
 type State struct {
 	Files  []File  `cbor:"1,keyasint" json:"files"`
-	Tables []Table `cbor:"2,keyasint" json:"tables"` // Tables[i] belongs to process i
+	Tables []Table `cbor:"2,keyasint" json:"tables"` // Tables[i] belongs to process i; then those of threads that have their own
 }
 
 // File is an open file description.

@@ -13,7 +13,8 @@ import (
 	"supervise/internal/task"
 )
 
-// Proc is one process of a frozen tree.
+// Proc is one process of a frozen tree, or a thread with a descriptor table of
+// its own (Thread.Alone). These come last.
 type Proc struct {
 	Held *task.Process
 	Comm string
@@ -69,7 +70,9 @@ func newSurvey(procs []Proc, kinds []Kind, env Env) (*Survey, error) {
 	s := &Survey{Procs: procs, Env: env, byPID: map[task.PID]int{}, tables: make([][]entry, len(procs)),
 		pipes: map[inode]*pipe{}, ttys: map[ttyName]*terminal{}}
 	for i, p := range procs {
-		s.byPID[p.Held.TGID] = i
+		if _, thread := s.byPID[p.Held.TGID]; !thread {
+			s.byPID[p.Held.TGID] = i
+		}
 	}
 	for i, p := range procs {
 		if p.Shares {

@@ -115,6 +115,7 @@ var programs = func() []program {
 		one("ids"),
 		one("groups"),
 		one("sharing"),
+		one("tables"),
 		one("leader"),
 		one("dirs"),
 		one("dirs").named("chroot").with("chroot").asRoot(),

@@ -249,7 +249,7 @@ func (s *unixSurvey) listen(e *unixEnd, all *fdstate.Survey) (*Listen, error) {
 		}
 		// Who connected is not to be had before it is accepted. It is one of
 		// those that have the other end, and nearly always the first.
-		cred := Cred{PID: p.Held.ID, UID: uint32(st.UIDs[1]), GID: uint32(st.GIDs[1])}
+		cred := Cred{PID: p.Held.Leader().Proc.ID, UID: uint32(st.UIDs[1]), GID: uint32(st.GIDs[1])}
 		rec.Waiting = append(rec.Waiting, Waiting{ID: id(other.desc), Cred: cred})
 	}
 	return rec, nil

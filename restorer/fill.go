@@ -3,8 +3,6 @@ package restorer
 import (
 	"fmt"
 
-	"golang.org/x/sys/unix"
-
 	"supervise/internal/task"
 	"supervise/memimg"
 	"supervise/memstate"
@@ -14,8 +12,8 @@ import (
 
 // openFiles puts every process's descriptors at their numbers.
 func (r *restart) openFiles() error {
-	for i, p := range r.procs {
-		if r.tree.Processes[i].Shares.Files != 0 {
+	for i, p := range r.holders {
+		if r.sharesFiles(i) {
 			continue
 		}
 		if err := r.files.OpenOwn(i, p); err != nil {
@@ -52,7 +50,18 @@ func (r *restart) fill() error {
 		return err
 	}
 	for i, p := range r.procs {
-		if err := r.finish(i, p); err != nil {
+		if r.tree.Processes[i].Shares.Memory != 0 {
+			continue
+		}
+		if err := r.tree.Processes[i].Mem.Finish(p, r.objects); err != nil {
+			return fmt.Errorf("process %d: %w", p.ID, err)
+		}
+	}
+	for i, p := range r.holders {
+		if r.sharesFiles(i) {
+			continue
+		}
+		if err := r.files.Link(i, p); err != nil {
 			return fmt.Errorf("process %d: %w", p.ID, err)
 		}
 	}
@@ -111,29 +120,23 @@ func whereabouts(rec *treestate.Process, th *taskstate.Thread) (memstate.Thread,
 	}, err
 }
 
-// finish completes what process i has and does not share with an earlier one.
-func (r *restart) finish(i int, p *task.Process) error {
-	rec := &r.tree.Processes[i]
-	if rec.Shares.Memory == 0 {
-		if err := rec.Mem.Finish(p, r.objects); err != nil {
-			return err
-		}
-	}
-	if rec.Shares.Files != 0 {
-		return nil
-	}
-	return r.files.Link(i, p)
-}
-
 // threads makes the threads, and gives processes and threads their own state.
 // Stops come in between: a stop takes all threads, and what it tells a parent
 // must be gone before the parent gets its own pending signals.
 func (r *restart) threads() error {
+	for i, p := range r.holders {
+		if r.sharesFiles(i) {
+			continue
+		}
+		if err := r.files.CloseRest(i, p); err != nil {
+			return fmt.Errorf("process %d: %w", p.ID, err)
+		}
+	}
 	for i, p := range r.procs {
 		if err := r.ipc.Undo(p); err != nil {
 			return err
 		}
-		if err := r.cloneThreads(i, p); err != nil {
+		if err := r.makeThreads(i, p); err != nil {
 			return fmt.Errorf("process %d: %w", p.ID, err)
 		}
 	}
@@ -163,46 +166,10 @@ func (r *restart) arm() error {
 	if err := r.files.CloseRest(-1, r.builder, r.ids.keep()...); err != nil {
 		return err
 	}
-	for i, p := range r.procs {
+	for i, p := range r.holders {
 		if err := r.files.Arm(i, p); err != nil {
 			return fmt.Errorf("process %d: %w", p.ID, err)
 		}
 	}
 	return nil
-}
-
-// threadFlags are those of pthread_create(3), less what the thread sets itself.
-const threadFlags = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND |
-	unix.CLONE_THREAD | unix.CLONE_SYSVSEM
-
-// cloneThreads makes all threads of process i but the leader in one batch, and
-// ends the leader if it had exited.
-func (r *restart) cloneThreads(i int, p *task.Process) error {
-	rec := &r.tree.Processes[i]
-	if rec.Shares.Files == 0 {
-		if err := r.files.CloseRest(i, p); err != nil {
-			return err
-		}
-	}
-	if len(rec.Threads) == 1 {
-		return nil
-	}
-	var b task.Batch
-	for _, th := range rec.Threads[1:] {
-		flags := uint64(threadFlags)
-		if th.FS != nil {
-			flags &^= unix.CLONE_FS
-		}
-		b.AddClone(flags, 0, th.ID)
-	}
-	tids, err := p.CloneThreads(&b)
-	if err != nil {
-		return err
-	}
-	for i, tid := range tids {
-		if _, err := p.AdoptThread(tid, rec.Threads[i+1].ID); err != nil {
-			return err
-		}
-	}
-	return rec.EndLeader(p, &r.base)
 }

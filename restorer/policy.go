@@ -15,12 +15,14 @@ func (r *restart) applyPolicy() error {
 	rules := fdstate.Rules{Policy: r.opts.Policy, Job: r.im.Manifest().Summary.Job, Mapped: map[uint32]bool{}}
 	for i := range r.tree.Processes {
 		p := &r.tree.Processes[i]
-		rules.Processes = append(rules.Processes, p.Threads[0].Name)
 		for j := range p.Mem.VMAs {
 			if v := &p.Mem.VMAs[j]; v.Kind == memstate.InObject {
 				rules.Mapped[v.Object] = true
 			}
 		}
+	}
+	for _, h := range r.tree.Holders() {
+		rules.Processes = append(rules.Processes, r.tree.Processes[h.Process].Threads[0].Name)
 	}
 	err := r.tree.Files.Apply(kinds, &rules)
 	var forbidden *fdstate.ForbiddenError

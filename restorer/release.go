@@ -11,7 +11,7 @@ import (
 // release lets the tree go. Each step is done for all processes before the
 // next: once KeepOnExit is through, our death no longer harms the tree.
 func (r *restart) release() error {
-	if err := r.files.Truncate(r.procs); err != nil {
+	if err := r.files.Truncate(r.holders); err != nil {
 		return err
 	}
 	if err := r.retireBuilder(); err != nil {

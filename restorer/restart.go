@@ -76,6 +76,7 @@ type restart struct {
 	wanted  []memstate.Object     // of the tree's, those that are to be made
 	ipc     *ipcstate.Restorer    // or nil
 	procs   []*task.Process       // as tree.Processes
+	holders []*task.Process       // of descriptor tables, as tree.Holders()
 	vdso    *memstate.Trampolines // in the place of another kernel's vDSO, or nil
 	vdsoAt  task.Addr             // where this kernel's is then
 	known   map[task.ID]*task.Process

@@ -31,7 +31,10 @@ func (r *restart) skeleton() error {
 	for i := range r.tree.Processes {
 		r.procs = append(r.procs, r.known[r.tree.Processes[i].ID])
 	}
-	return sk.zombies()
+	if err := sk.zombies(); err != nil {
+		return err
+	}
+	return r.findHolders()
 }
 
 // node is a process to be made.

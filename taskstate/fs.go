@@ -88,8 +88,8 @@ func captureFS(c *capture) (err error) {
 }
 
 func captureThreadFS(c *threadCapture) error {
-	if left, err := leftFS(c.held); err != nil || !left {
-		return err
+	if c.left.FS != c.held.ID {
+		return nil
 	}
 	own, err := ReadFS(c.held.TID)
 	c.rec.FS = &own

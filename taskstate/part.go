@@ -80,6 +80,7 @@ type Facts struct {
 	Stat    procfs.Stat
 	Status  procfs.Status
 	Threads []procfs.Status // of a held process, in its order; the first is Status
+	Left    []Sharing       // as Threads: what they have left (Thread.Left)
 	Ours    *procfs.Status  // of this supervisor
 
 	NoIoUring bool // it descends from a process with the filter of run --no-io-uring
@@ -104,7 +105,7 @@ func ReadAllFacts(held *task.Process, ours *procfs.Status) (Facts, error) {
 	if err != nil {
 		return f, err
 	}
-	f.Ours, f.Threads = ours, []procfs.Status{f.Status}
+	f.Ours, f.Threads, f.Left = ours, []procfs.Status{f.Status}, make([]Sharing, len(held.Threads))
 	for _, t := range held.Threads[1:] {
 		st, err := procfs.ReadTaskStatus(int(held.PID), int(t.TID))
 		if err != nil {
@@ -137,7 +138,7 @@ func Capture(held *task.Process, facts Facts, b *task.Batch) (Process, error) {
 		return rec, err
 	}
 	for i, t := range held.Threads {
-		th, err := captureThread(&threadCapture{held: t, status: facts.Threads[i], facts: &facts, batch: b, proc: &rec})
+		th, err := captureThread(&threadCapture{held: t, status: facts.Threads[i], left: facts.Left[i], facts: &facts, batch: b, proc: &rec})
 		if err != nil {
 			return rec, fmt.Errorf("capture thread %d of pid %d: %w", t.TID, held.PID, err)
 		}
@@ -154,6 +155,7 @@ func Capture(held *task.Process, facts Facts, b *task.Batch) (Process, error) {
 type threadCapture struct {
 	held   *task.Thread
 	status procfs.Status
+	left   Sharing
 	facts  *Facts
 	batch  *task.Batch
 	later  []func()
@@ -162,7 +164,7 @@ type threadCapture struct {
 }
 
 func captureThread(c *threadCapture) (Thread, error) {
-	rec := Thread{ID: c.held.ID}
+	rec := Thread{ID: c.held.ID, Left: c.left}
 	c.rec = &rec
 	for _, p := range threadParts {
 		if p.capture == nil {

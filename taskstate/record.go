@@ -60,7 +60,7 @@ type Thread struct {
 	Exited     bool `cbor:"12,keyasint,omitempty" json:"exited,omitempty"`
 	ExitStatus int  `cbor:"13,keyasint,omitempty" json:"exit_status,omitempty"`
 
-	FS          *FS `cbor:"14,keyasint,omitempty" json:"fs,omitempty"` // its own (unshare with CLONE_FS)
+	FS          *FS `cbor:"14,keyasint,omitempty" json:"fs,omitempty"` // it is the first that has it (Left.FS)
 	DeathSignal int `cbor:"15,keyasint,omitempty" json:"parent_death_signal,omitempty"`
 
 	Creds       *Creds        `cbor:"16,keyasint,omitempty" json:"creds,omitempty"` // where not those of the process
@@ -70,6 +70,10 @@ type Thread struct {
 	Personality uint64        `cbor:"20,keyasint,omitempty" json:"personality,omitempty"`
 	Dispatch    *Dispatch     `cbor:"21,keyasint,omitempty" json:"syscall_user_dispatch,omitempty"`
 	Seccomp     *Seccomp      `cbor:"22,keyasint,omitempty" json:"seccomp,omitempty"`
+
+	// Left has what the thread does not share with its process any more: the id
+	// of the first thread that has it, or its own.
+	Left Sharing `cbor:"23,keyasint,omitzero" json:"left,omitzero"`
 }
 
 // Zombie is the record of a process that is dead and not yet waited for.

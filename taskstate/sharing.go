@@ -16,6 +16,14 @@ type Sharing struct {
 	Handlers task.ID `cbor:"4,keyasint,omitempty" json:"signal_handlers,omitempty"`
 }
 
+// Leavable are the flags of what unshare(2) lets a thread leave (man 2 clone,
+// CLONE_THREAD).
+const Leavable = unix.CLONE_FILES | unix.CLONE_FS
+
+// OwnFiles tells whether the thread is the first with its descriptor table,
+// which is not that of its process.
+func (th *Thread) OwnFiles() bool { return th.Left.Files == th.ID }
+
 // Share is one thing that processes share.
 type Share struct {
 	Part task.Part

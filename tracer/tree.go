@@ -178,12 +178,18 @@ func (p *process) findPages() (err error) {
 }
 
 func (s *snapshot) surveyFiles() error {
-	var procs []fdstate.Proc
-	s.rules = fdstate.Rules{Policy: s.opts.Policy, Job: s.opts.Name}
+	var procs, threads []fdstate.Proc
 	for _, p := range s.procs {
-		procs = append(procs, fdstate.Proc{Held: p.held, Comm: p.facts.Stat.Comm, Shares: p.shares.Files != 0,
-			Infect: func() error { return s.infect(p) }})
-		s.rules.Processes = append(s.rules.Processes, p.facts.Stat.Comm)
+		infect := func() error { return s.infect(p) }
+		procs = append(procs, fdstate.Proc{Held: p.held, Comm: p.facts.Stat.Comm, Shares: p.shares.Files != 0, Infect: infect})
+		for _, t := range s.ownTables(p) {
+			threads = append(threads, fdstate.Proc{Held: t.Alone(), Comm: p.facts.Stat.Comm, Infect: infect})
+		}
+	}
+	procs = append(procs, threads...)
+	s.rules = fdstate.Rules{Policy: s.opts.Policy, Job: s.opts.Name}
+	for _, p := range procs {
+		s.rules.Processes = append(s.rules.Processes, p.Comm)
 	}
 	var err error
 	s.rec.Files, err = fdstate.Capture(procs, netstate.WithFiles(), &s.objects, &s.rules, &s.refused)

@@ -3,6 +3,7 @@ package treestate
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"supervise/internal/task"
 	"supervise/taskstate"
@@ -11,13 +12,16 @@ import (
 // errMaker is what Makers says of a tree that no clone can make.
 var errMaker = errors.New("shares with processes that are neither its parent nor, in the same session, its siblings")
 
-// SharingError names a process whose sharing cannot be made again.
+// errThreadMaker is what ThreadMakers says of such a thread.
+var errThreadMaker = errors.New("shares things with threads that no thread has together")
+
+// SharingError names a process or thread whose sharing cannot be made again.
 type SharingError struct {
 	ID  task.ID
 	Err error
 }
 
-func (e *SharingError) Error() string { return fmt.Sprintf("process %d %v", e.ID, e.Err) }
+func (e *SharingError) Error() string { return fmt.Sprintf("task %d %v", e.ID, e.Err) }
 func (e *SharingError) Unwrap() error { return e.Err }
 
 // Makers tells for each process who makes it at a restart: the id of its
@@ -72,6 +76,34 @@ func gives(maker, p *taskstate.Process) bool {
 	for _, sh := range taskstate.Shareable {
 		want, has := *sh.Of(&p.Shares), *sh.Of(&maker.Shares)
 		if want != 0 && want != has && want != maker.ID {
+			return false
+		}
+	}
+	return true
+}
+
+// ThreadMakers tells for each thread of a process but the first, by index,
+// which of the earlier ones makes it: one that has all that it shares.
+func ThreadMakers(threads []taskstate.Thread) ([]int, error) {
+	makers := make([]int, len(threads))
+	if threads[0].Left != (taskstate.Sharing{}) {
+		return nil, &SharingError{threads[0].ID, errThreadMaker}
+	}
+	for i := range threads[1:] {
+		th := &threads[i+1]
+		makers[i+1] = slices.IndexFunc(threads[:i+1], func(m taskstate.Thread) bool { return givesThread(&m, th) })
+		if makers[i+1] < 0 {
+			return nil, &SharingError{th.ID, errThreadMaker}
+		}
+	}
+	return makers, nil
+}
+
+// givesThread tells whether maker has all that th does not have for itself.
+func givesThread(maker, th *taskstate.Thread) bool {
+	for _, sh := range taskstate.Shareable {
+		want := *sh.Of(&th.Left)
+		if want != th.ID && want != *sh.Of(&maker.Left) || want != 0 && sh.Flag&taskstate.Leavable == 0 {
 			return false
 		}
 	}

@@ -29,7 +29,7 @@ type Tree struct {
 	Processes []Process          `cbor:"3,keyasint" json:"processes"` // parents before children; the root first
 	Zombies   []taskstate.Zombie `cbor:"4,keyasint,omitempty" json:"zombies,omitempty"`
 	Objects   []memstate.Object  `cbor:"5,keyasint,omitempty" json:"memory_objects,omitempty"`
-	Files     fdstate.State      `cbor:"6,keyasint" json:"files"` // Tables[i] is that of Processes[i]
+	Files     fdstate.State      `cbor:"6,keyasint" json:"files"` // Tables[i] is that of Holders()[i]
 	VDSO      memstate.VDSO      `cbor:"7,keyasint" json:"vdso"`
 	XFeatures uint64             `cbor:"8,keyasint" json:"xfeatures"` // XSAVE components in use
 	IPC       *ipcstate.State    `cbor:"9,keyasint,omitempty" json:"system_v_ipc,omitempty"`
@@ -100,8 +100,8 @@ func (t *Tree) check() error {
 	if len(t.Processes) == 0 {
 		return fmt.Errorf("%w: no process", ErrMalformed)
 	}
-	if len(t.Files.Tables) != len(t.Processes) {
-		return fmt.Errorf("%w: %d descriptor tables for %d processes", ErrMalformed, len(t.Files.Tables), len(t.Processes))
+	if holders := len(t.Holders()); len(t.Files.Tables) != holders {
+		return fmt.Errorf("%w: %d descriptor tables, not %d", ErrMalformed, len(t.Files.Tables), holders)
 	}
 	if err := t.IPC.Check(); err != nil {
 		return fmt.Errorf("%w: %w", ErrMalformed, err)
@@ -128,11 +128,32 @@ func (t *Tree) check() error {
 			}
 			seen[th.ID] = true
 		}
+		if _, err := ThreadMakers(p.Threads); err != nil {
+			return fmt.Errorf("%w: %w", ErrMalformed, err)
+		}
 	}
 	if _, err := t.Makers(); err != nil {
 		return fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	return nil
+}
+
+// Holder is who has a descriptor table: Threads[Thread] of Processes[Process].
+type Holder struct{ Process, Thread int }
+
+// Holders are those of all tables, in order: every process, as its first
+// thread, and then the threads with a table of their own.
+func (t *Tree) Holders() []Holder {
+	var procs, threads []Holder
+	for i := range t.Processes {
+		procs = append(procs, Holder{Process: i})
+		for j := range t.Processes[i].Threads {
+			if t.Processes[i].Threads[j].OwnFiles() {
+				threads = append(threads, Holder{i, j})
+			}
+		}
+	}
+	return append(procs, threads...)
 }
 
 // Seccomped tells whether a thread has seccomp filters other than that of run

@@ -92,9 +92,16 @@ func printProcess(w io.Writer, tree *treestate.Tree, i int) {
 	for _, t := range p.Threads {
 		fmt.Fprintf(w, "  thread %d: %s\n", t.ID, t.Name)
 	}
-	if i < len(tree.Files.Tables) {
-		for _, fd := range tree.Files.Tables[i] {
-			fmt.Fprintf(w, "  fd %d: %s\n", fd.Num, describeFile(&tree.Files, fd.File))
+	for n, h := range tree.Holders() {
+		if h.Process != i || n >= len(tree.Files.Tables) {
+			continue
+		}
+		of := ""
+		if h.Thread > 0 {
+			of = fmt.Sprintf("thread %d: ", p.Threads[h.Thread].ID)
+		}
+		for _, fd := range tree.Files.Tables[n] {
+			fmt.Fprintf(w, "  %sfd %d: %s\n", of, fd.Num, describeFile(&tree.Files, fd.File))
 		}
 	}
 	for j := range p.Mem.VMAs {

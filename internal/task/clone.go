@@ -53,11 +53,11 @@ func (p *Process) Clone(flags uint64, exitSignal int, id ID) (*Process, error) {
 }
 
 // CloneThreads runs a batch of AddClone.
-func (p *Process) CloneThreads(b *Batch) ([]TID, error) {
-	if err := p.Run(b); err != nil {
+func (t *Thread) CloneThreads(b *Batch) ([]TID, error) {
+	if err := t.Run(b); err != nil {
 		return nil, fmt.Errorf("make threads: %w", idTaken(err))
 	}
-	return p.TakeNew()
+	return t.Proc.TakeNew()
 }
 
 // idTaken says what EEXIST of clone3 means.

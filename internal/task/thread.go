@@ -48,6 +48,15 @@ type Thread struct {
 	newTasks []TID            // tasks it forked or cloned while held, oldest first
 }
 
+// Alone is the process as one of its threads has it, which may have left what
+// the others share: calls run in the thread, and ids and files under /proc are
+// those of the thread. It holds nothing by itself.
+func (t *Thread) Alone() *Process {
+	p := *t.Proc
+	p.PID, p.ID, p.Threads = PID(t.TID), t.ID, []*Thread{t}
+	return &p
+}
+
 // hold reads what a freshly stopped thread was doing.
 func (t *Thread) hold() error {
 	if err := ptraceGetRegs(t.TID, &t.Regs); err != nil {
