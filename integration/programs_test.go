@@ -133,6 +133,8 @@ var programs = func() []program {
 		one("unixmsgs"),
 		one("unixempty").without("the second snapshot is refused: TestEmptyMessages", "continue"),
 		one("unixtraffic").rootOnly(),
+		one("udp").alone(),
+		one("udp").named("udpempty").with("empty").alone().without("the second snapshot is refused", "continue"),
 		one("fifos").alone(),
 		one("epoll"),
 		one("anonfds"),

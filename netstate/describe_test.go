@@ -86,6 +86,8 @@ func TestDescribeTCP(t *testing.T) {
 // them, and finds each refused by name.
 func TestRefused(t *testing.T) {
 	udp := must(unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0))
+	check(unix.SetsockoptInt(udp, solUDP, udpCork, 1))
+	check(unix.Sendto(udp, []byte("x"), 0, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}, Port: 9}))
 	cmd := exec.Command("/bin/sleep", "60")
 	for _, fd := range []int{udp} {
 		f := os.NewFile(uintptr(fd), "socket")
@@ -105,7 +107,7 @@ func TestRefused(t *testing.T) {
 	if len(list.Objects) != 1 {
 		t.Fatalf("refused: %v", list)
 	}
-	for i, why := range []string{"ipv4 udp socket"} {
+	for i, why := range []string{"it has data that it has not sent yet"} {
 		if o := list.Objects[i]; !strings.HasPrefix(o.Why, why) || !strings.HasPrefix(o.What, fmt.Sprintf("fd %d (socket:[", 3+i)) || o.Comm != "sleep" {
 			t.Errorf("refused %+v", o)
 		}

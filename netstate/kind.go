@@ -7,6 +7,7 @@ package netstate
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -19,9 +20,18 @@ import (
 func Kinds() []fdstate.Kind {
 	survey := &unixSurvey{ends: map[uint32]*unixEnd{}, waits: map[uint32]bool{}}
 	net := &unixNet{byID: map[uint64]*unixSock{}, doors: map[doorKey]*door{}, strays: map[string]int{}, copies: map[int]int{}}
+	datagrams := &datagramSurvey{tables: inetTables{}}
+	datagramNet := &datagramNet{senders: map[string]*sender{}, local: map[netip.Addr]bool{}}
+	newDatagram := func() fdstate.Record { return &Datagram{net: datagramNet} }
 	return []fdstate.Kind{ // tags are in images: never renumber
 		{Tag: 200, Name: "unix socket", Match: family(unix.AF_UNIX), Explore: survey.explore, Outside: survey.leadsOutside, Ends: survey.endsOf, Capture: survey.capture,
 			New: func() fdstate.Record { return &Unix{net: net} }, Shared: true, Only: "but connections out of the tree end with a restart, or are made anew by a rule"},
+		{Tag: 210, Name: "udp socket", Match: isInet(unix.SOCK_DGRAM, unix.IPPROTO_UDP, unix.IPPROTO_UDPLITE),
+			Capture: datagrams.capture, New: newDatagram, Shared: true},
+		{Tag: 211, Name: "ping socket", Match: isInet(unix.SOCK_DGRAM, unix.IPPROTO_ICMP, unix.IPPROTO_ICMPV6),
+			Capture: datagrams.capture, New: newDatagram, Shared: true, Only: "nothing waits in it"},
+		{Tag: 212, Name: "raw socket", Match: isInet(unix.SOCK_RAW),
+			Capture: datagrams.capture, New: newDatagram, Shared: true, Only: "nothing waits in it"},
 		{Tag: 201, Name: "ipv4 socket", Match: family(unix.AF_INET), Capture: refuseSocket},
 		{Tag: 202, Name: "ipv6 socket", Match: family(unix.AF_INET6), Capture: refuseSocket},
 		{Tag: 203, Name: "netlink socket", Match: family(unix.AF_NETLINK), Capture: refuseSocket},

@@ -64,6 +64,7 @@ var socketOptions = []optionRow{
 	{unix.SOL_SOCKET, unix.SO_SELECT_ERR_QUEUE, 4, atEnd},
 	{unix.SOL_SOCKET, unix.SO_BUSY_POLL, 4, atEnd},
 	{unix.SOL_SOCKET, unix.SO_PEEK_OFF, 4, atEnd},
+	{unix.SOL_SOCKET, unix.SO_ZEROCOPY, 4, atEnd},
 }
 
 // soPassRights is SO_PASSRIGHTS (Linux 6.16).

@@ -27,6 +27,7 @@ type Unix struct {
 	Queue    []UnixMessage `cbor:"9,keyasint,omitempty" json:"queue,omitempty"`
 	Options  []Option      `cbor:"10,keyasint,omitempty" json:"options,omitempty"`
 	Buffers  Buffers       `cbor:"11,keyasint" json:"buffers"`
+	Filter   *Filter       `cbor:"12,keyasint,omitempty" json:"filter,omitempty"`
 
 	net *unixNet
 }
@@ -107,7 +108,7 @@ func (rec *Unix) Check(s *fdstate.State) error {
 	if rec.Name != nil && (len(rec.Name.Path) == 0 || len(rec.Name.Path) > maxUnixPath) || rec.Gone != nil && len(rec.Gone.Name) > maxUnixPath {
 		return errors.New("not the name of a unix socket")
 	}
-	if err := checkOptions(rec.Options); err != nil {
+	if err := errors.Join(checkOptions(rec.Options), rec.Filter.check()); err != nil {
 		return err
 	}
 	for _, m := range rec.Queue {

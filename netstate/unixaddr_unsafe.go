@@ -11,16 +11,12 @@ import (
 // Names of unix sockets are bytes: golang.org/x/sys/unix cuts abstract ones at
 // a zero byte. So these calls give and take struct sockaddr_un as it is.
 
-// sockaddrRoom has room for the longest name and the zero byte that the kernel
-// adds to it (Linux net/unix/af_unix.c:unix_mkname_bsd, v6.12).
-const sockaddrRoom = 2 + maxUnixPath + 2
-
-// rawName is the name in the first n bytes of a struct sockaddr_un.
-func rawName(b []byte, n uint32) []byte {
-	if n <= 2 || int(n) > len(b) {
+// rawName is the name in a struct sockaddr_un.
+func rawName(at Addr) []byte {
+	if len(at) <= 2 {
 		return nil
 	}
-	return b[2:n]
+	return at[2:]
 }
 
 // sockaddr is a name as struct sockaddr_un.
@@ -29,24 +25,14 @@ func sockaddr(name []byte) []byte {
 }
 
 func rawPeerName(fd int) ([]byte, error) {
-	buf, n := make([]byte, sockaddrRoom), uint32(sockaddrRoom)
-	_, _, errno := unix.Syscall(unix.SYS_GETPEERNAME, uintptr(fd), uintptr(unsafe.Pointer(&buf[0])), uintptr(unsafe.Pointer(&n)))
-	if errno != 0 {
-		return nil, errno
-	}
-	return rawName(buf, n), nil
+	at, err := addrOf(unix.SYS_GETPEERNAME, fd)
+	return rawName(at), err
 }
 
 // recvmsg is recvmsg(2). from is the sender's name.
 func recvmsg(fd int, data, oob []byte, flags int) (n, oobn, got int, from []byte, err error) {
-	name := make([]byte, sockaddrRoom)
-	msg := unix.Msghdr{Name: &name[0], Namelen: sockaddrRoom}
-	attach(&msg, data, oob)
-	r, _, errno := unix.Syscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&msg)), uintptr(flags))
-	if errno != 0 {
-		return 0, 0, 0, nil, errno
-	}
-	return int(r), int(msg.Controllen), int(msg.Flags), rawName(name, msg.Namelen), nil
+	n, oobn, got, at, err := receive(fd, data, oob, flags)
+	return n, oobn, got, rawName(at), err
 }
 
 // attach completes a struct msghdr with data and control messages.
@@ -84,15 +70,8 @@ func recvmsgShort(fd int, data []byte, flags int) (int, error) {
 
 // sendmsg is sendmsg(2) to a name, or to the peer.
 func sendmsg(fd int, data, oob, to []byte) (int, error) {
-	var msg unix.Msghdr
-	if to != nil {
-		addr := sockaddr(to)
-		msg.Name, msg.Namelen = &addr[0], uint32(len(addr))
+	if to == nil {
+		return sendTo(fd, data, oob, nil)
 	}
-	attach(&msg, data, oob)
-	r, _, errno := unix.Syscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&msg)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
-	if errno != 0 {
-		return 0, errno
-	}
-	return int(r), nil
+	return sendTo(fd, data, oob, sockaddr(to))
 }

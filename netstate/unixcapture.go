@@ -163,8 +163,9 @@ func id(d *fdstate.Desc) uint64 { return uint64(d.Index()) + 1 }
 
 // options reads what can be set.
 func (s *unixSurvey) options(rec *Unix, fd int) error {
-	if n, err := getsockopt(fd, unix.SOL_SOCKET, unix.SO_GET_FILTER, nil); n > 0 || errors.Is(err, unix.EACCES) {
-		return fdstate.Refuse("it has a packet filter (SO_ATTACH_FILTER)", "")
+	var err error
+	if rec.Filter, err = readFilter(fd); err != nil {
+		return err
 	}
 	fresh, err := unix.Socket(unix.AF_UNIX, rec.Type|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

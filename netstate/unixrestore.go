@@ -129,25 +129,34 @@ func (n *unixNet) prepare() error {
 	return nil
 }
 
-// call makes a call in the builder that returns a new descriptor, and moves
+// open makes a call in the builder that returns a new descriptor, and moves
 // that to num.
 func (n *unixNet) open(num int, nr uintptr, args ...any) error {
-	fd, err := n.builder().Call(nr, args...)
-	if err != nil {
-		return err
-	}
-	return n.move(int(fd), num)
+	return openAt(n.builder(), num, nr, args...)
 }
 
 // move brings a descriptor of the builder to another number.
-func (n *unixNet) move(fd, num int) error {
+func (n *unixNet) move(fd, num int) error { return move(n.builder(), fd, num) }
+
+// openAt makes a call in a process that returns a new descriptor, and moves
+// that to num.
+func openAt(p *task.Process, num int, nr uintptr, args ...any) error {
+	fd, err := p.Call(nr, args...)
+	if err != nil {
+		return err
+	}
+	return move(p, int(fd), num)
+}
+
+// move brings a descriptor of a process to another number.
+func move(p *task.Process, fd, num int) error {
 	if fd == num {
 		return nil
 	}
 	var b task.Batch
 	b.Add(unix.SYS_DUP3, fd, num, unix.O_CLOEXEC)
 	b.Add(unix.SYS_CLOSE, fd)
-	return n.builder().Run(&b)
+	return p.Run(&b)
 }
 
 // temp gives a number for what is closed in the end.
@@ -333,6 +342,9 @@ func (n *unixNet) adjust(s *unixSock) error {
 		if err := setOptions(fd, s.rec.Options, when); err != nil {
 			return err
 		}
+	}
+	if err := s.rec.Filter.set(fd); err != nil {
+		return err
 	}
 	_, err = unix.FcntlInt(uintptr(fd), unix.F_SETFL, s.flags&^unix.O_ASYNC)
 	return err

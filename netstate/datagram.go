@@ -1,0 +1,107 @@
+package netstate
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"supervise/fdstate"
+)
+
+// Datagram is the image record of a socket of AF_INET or AF_INET6 that makes
+// no connections: UDP, UDP-Lite, ping and raw.
+type Datagram struct {
+	Domain   int  `cbor:"1,keyasint" json:"domain"`
+	Type     int  `cbor:"2,keyasint" json:"type"`
+	Protocol int  `cbor:"3,keyasint" json:"protocol"`
+	Local    Addr `cbor:"4,keyasint,omitempty" json:"local,omitempty"` // if it is bound
+	Peer     Addr `cbor:"5,keyasint,omitempty" json:"peer,omitempty"`  // if it is connected
+
+	// Unreachable: the peer has answered that nobody is there, and the program
+	// has not been told yet (ECONNREFUSED).
+	Unreachable bool `cbor:"6,keyasint,omitempty" json:"unreachable,omitempty"`
+
+	Shutdown uint8        `cbor:"7,keyasint,omitempty" json:"shutdown,omitempty"`
+	Queue    []Packet     `cbor:"8,keyasint,omitempty" json:"queue,omitempty"`
+	Groups   []Membership `cbor:"9,keyasint,omitempty" json:"groups,omitempty"`
+	Options  []Option     `cbor:"10,keyasint,omitempty" json:"options,omitempty"`
+	Buffers  Buffers      `cbor:"11,keyasint" json:"buffers"`
+	Filter   *Filter      `cbor:"12,keyasint,omitempty" json:"filter,omitempty"`
+
+	net *datagramNet
+}
+
+// Packet is a datagram that waits to be read.
+type Packet struct {
+	Data    []byte `cbor:"1,keyasint" json:"data"`
+	From    Addr   `cbor:"2,keyasint" json:"from"`
+	To      []byte `cbor:"3,keyasint,omitempty" json:"to,omitempty"`           // the address that it was sent to
+	TTL     int    `cbor:"4,keyasint,omitempty" json:"ttl,omitempty"`          // or hop limit
+	Class   int    `cbor:"5,keyasint,omitempty" json:"class,omitempty"`        // type of service, or traffic class
+	Segment int    `cbor:"6,keyasint,omitempty" json:"segment_size,omitempty"` // of UDP_GRO: it is many of this size
+}
+
+// isDatagramOf matches sockets by type and protocols; no protocol is any.
+func isInet(typ int, protocols ...int) func(*fdstate.Desc) bool {
+	return func(d *fdstate.Desc) bool {
+		s := d.Socket
+		if !isSocket(d) || s.Domain != unix.AF_INET && s.Domain != unix.AF_INET6 || s.Type != typ {
+			return false
+		}
+		for _, p := range protocols {
+			if s.Protocol == p {
+				return true
+			}
+		}
+		return len(protocols) == 0
+	}
+}
+
+// udp tells whether it is UDP or UDP-Lite.
+func (rec *Datagram) udp() bool {
+	return rec.Protocol == unix.IPPROTO_UDP || rec.Protocol == unix.IPPROTO_UDPLITE
+}
+
+// Check is for records out of an image.
+func (rec *Datagram) Check(*fdstate.State) error {
+	if rec.Domain != unix.AF_INET && rec.Domain != unix.AF_INET6 || rec.Type != unix.SOCK_DGRAM && rec.Type != unix.SOCK_RAW {
+		return errors.New("not a datagram socket of IP")
+	}
+	for _, at := range []Addr{rec.Local, rec.Peer} {
+		if err := rec.checkAddr(at); err != nil {
+			return err
+		}
+	}
+	for i := range rec.Queue {
+		if err := rec.checkAddr(rec.Queue[i].From); err != nil {
+			return err
+		}
+	}
+	for i := range rec.Groups {
+		if err := rec.Groups[i].check(); err != nil {
+			return err
+		}
+	}
+	return errors.Join(checkOptions(rec.Options), rec.Filter.check())
+}
+
+func (rec *Datagram) checkAddr(at Addr) error {
+	if _, ok := at.inet(); len(at) > 0 && (!ok || at.family() != rec.Domain) {
+		return fmt.Errorf("%s is not an address of the socket's family", at)
+	}
+	return nil
+}
+
+// Restore has the socket made with all others: they send each other what was
+// in their queues.
+func (rec *Datagram) Restore(o *fdstate.Opener, f *fdstate.File, at fdstate.Slot) error {
+	if len(rec.net.socks) == 0 {
+		o.Last(rec.net.restore)
+	}
+	rec.net.socks = append(rec.net.socks, &datagramSock{rec: rec, flags: f.Flags, link: f.Link, num: at.Num, fd: -1})
+	return nil
+}
+
+// KeepsFlags: they are set when there is a socket.
+func (*Datagram) KeepsFlags() {}
