@@ -21,15 +21,22 @@ type watcher interface {
 //   - Nobody opens or closes a file for the tree any more: it would be told.
 func (r *Restorer) Arm(i int, p *task.Process) error {
 	o := r.opener(p)
-	for file := range r.state.Files {
-		if r.firstProc(file) != i || !r.armed(file) {
-			continue
-		}
+	for _, file := range r.arms[i] {
 		mark := len(o.then)
-		r.arm(o, file, r.state.Tables[i].Find(file))
+		r.arm(o, file, r.nums[file])
 		o.wrap(mark, func(err error) error { return fmt.Errorf("restore %s: %w", r.state.Files[file].Link, err) })
 	}
 	return o.Run()
+}
+
+// findArmed lists for each process the files that Arm is about.
+func (r *Restorer) findArmed() {
+	r.arms = make([][]int, len(r.state.Tables))
+	for file := range r.state.Files {
+		if first := r.firstProc(file); first >= 0 && r.armed(file) {
+			r.arms[first] = append(r.arms[first], file)
+		}
+	}
 }
 
 // armed tells whether there is something to arm. Files in flight have nothing.

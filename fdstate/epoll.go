@@ -202,13 +202,12 @@ func (in *Interest) number() int {
 // watches tells whether a number leads to what it did. If a rule has closed or
 // redirected it, the interest is gone, as it is after close(2).
 func (r *Restorer) watches(i, num int) bool {
-	for _, fd := range r.state.Tables[i] {
-		if fd.Num == num {
-			_, other := r.records[fd.File].(*Redirected)
-			return !other
-		}
+	fd := r.state.Tables[i].at(num)
+	if fd == nil {
+		return false
 	}
-	return false
+	_, other := r.records[fd.File].(*Redirected)
+	return !other
 }
 
 // add queues the calls for one target. When it was added under another number
@@ -218,11 +217,9 @@ func (in *Interest) add(o *Opener, i, epfd int, fire bool) {
 	back := -1
 	closeOnExec := false
 	if in.Moved {
-		for _, fd := range o.r.state.Tables[i] {
-			if fd.Num == in.FD {
-				back, closeOnExec = o.r.Reserve(), fd.CloseOnExec
-				o.Dup(in.FD, Slot{back, true})
-			}
+		if fd := o.r.state.Tables[i].at(in.FD); fd != nil {
+			back, closeOnExec = o.r.Reserve(), fd.CloseOnExec
+			o.Dup(in.FD, Slot{back, true})
 		}
 		o.Dup(in.Source, Slot{in.FD, true})
 	}

@@ -82,7 +82,7 @@ func (r *Restorer) lock(o *Opener, i int) {
 	for _, file := range r.locked[i] {
 		f := &r.state.Files[file]
 		mark := len(o.then)
-		num := r.state.Tables[i].Find(file)
+		num := r.number(i, file)
 		for _, l := range f.Locks {
 			if l.Kind != LockLease && (l.Kind != LockPOSIX || l.Proc == i) {
 				l.restore(o, num)
@@ -108,7 +108,7 @@ func (r *Restorer) findLocks() {
 				proc = r.firstProc(file)
 			}
 			// Without a descriptor there is no lock: a rule has closed it.
-			if r.firstProc(file) < 0 || r.state.Tables[proc].Find(file) < 0 {
+			if r.firstProc(file) < 0 || proc != r.firstProc(file) && r.state.Tables[proc].Find(file) < 0 {
 				continue
 			}
 			if list := r.locked[proc]; !slices.Contains(list, file) {

@@ -213,6 +213,11 @@ func (o *Opener) OpenPair(first, second Slot, what string, nr uintptr, flags int
 		}
 		return nil
 	})
+	if b == first.Num { // in the way of the other
+		c := o.used.lowest()
+		o.move(b, Slot{Num: c, CloseOnExec: true})
+		b = c
+	}
 	o.move(a, first)
 	o.move(b, second)
 }

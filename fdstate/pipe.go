@@ -174,11 +174,53 @@ func teePipe(fd, size, n int, packets bool) ([][]byte, error) {
 	}
 }
 
-// pipeEnds are reserved numbers at which a pipe is open until CloseRest.
+// pipeEnds are numbers at which a pipe is open. They are reserved ones, until
+// CloseRest, or those of the tree's own first reader and writer.
 type pipeEnds struct {
 	read, write           int
 	readTaken, writeTaken bool // a description of the tree has it
 }
+
+// pipeHome is the process that alone has all ends of a pipe.
+type pipeHome struct {
+	proc        int
+	many        bool
+	read, write *FD // there: the first of each side, or nil
+}
+
+// findHomes finds the pipes that a single process has. It makes them itself, in
+// their places: there may be more than there are free numbers.
+func (r *Restorer) findHomes() {
+	for i, rec := range r.records {
+		rec, ok := rec.(*Pipe)
+		if !ok {
+			continue
+		}
+		first := r.firstProc(i)
+		h := r.homes[rec.ID]
+		if h == nil {
+			h = &pipeHome{proc: first}
+			r.homes[rec.ID] = h
+		}
+		h.many = h.many || rec.Fifo || first < 0 || first != h.proc || r.many[i] || r.flies[i]
+		if h.many {
+			continue
+		}
+		side := &h.read
+		switch r.state.Files[i].Flags & unix.O_ACCMODE {
+		case unix.O_RDWR:
+			continue
+		case unix.O_WRONLY:
+			side = &h.write
+		}
+		if fd := r.state.Tables[first].at(r.nums[i]); *side == nil || fd.Num < (*side).Num {
+			*side = fd
+		}
+	}
+}
+
+// own tells that a process opens the description itself.
+func (rec *Pipe) own(r *Restorer) bool { return !r.homes[rec.ID].many }
 
 // Restore gives the first reader and the first writer the ends of a new pipe,
 // and opens others through them. A fifo is opened by name; while another
@@ -211,19 +253,22 @@ func (rec *Pipe) Restore(o *Opener, f *File, at Slot) error {
 	return nil
 }
 
-// joinPipe makes another description of an end, or takes the end itself.
+// joinPipe makes another description of an end, or takes the end itself, which
+// may be in its place already.
 func (o *Opener) joinPipe(end int, taken bool, at Slot, f *File) {
-	if taken {
+	switch {
+	case taken:
 		o.Reopen(end, at, "open", f.Flags)
-	} else {
+	case end != at.Num:
 		o.Dup(end, at)
 	}
 }
 
-// create makes the pipe, or opens the fifo, at reserved numbers.
+// create makes the pipe, or opens the fifo.
 func (rec *Pipe) create(o *Opener, f *File) pipeEnds {
-	ends := pipeEnds{read: o.r.Reserve(), write: o.r.Reserve()}
-	read, write := Slot{ends.read, true}, Slot{ends.write, true}
+	h := o.r.homes[rec.ID]
+	read, write := h.slot(h.read, o.r), h.slot(h.write, o.r)
+	ends := pipeEnds{read: read.Num, write: write.Num}
 	if !rec.Fifo {
 		o.OpenPair(read, write, "pipe2", unix.SYS_PIPE2, unix.O_CLOEXEC)
 		return ends
@@ -237,6 +282,14 @@ func (rec *Pipe) create(o *Opener, f *File) pipeEnds {
 	})
 	o.Dup(ends.write, read)
 	return ends
+}
+
+// slot is where an end is made.
+func (h *pipeHome) slot(fd *FD, r *Restorer) Slot {
+	if h.many || fd == nil {
+		return Slot{r.Reserve(), true}
+	}
+	return Slot{fd.Num, fd.CloseOnExec}
 }
 
 // restore sets the size, and fills the pipe from outside.

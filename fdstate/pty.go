@@ -104,7 +104,7 @@ func (e *IndexError) Error() string {
 }
 
 // own tells that a process opens the description itself, unless it shares it.
-func (rec *Pty) own() bool { return rec.Control }
+func (rec *Pty) own(*Restorer) bool { return rec.Control }
 
 // ttyPath leads to the controlling terminal of who opens it (man 4 tty).
 const ttyPath = "/dev/tty"

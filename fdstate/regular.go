@@ -131,7 +131,7 @@ func (r *Restorer) Truncate(procs []*task.Process) error {
 			continue
 		}
 		o := r.opener(procs[first])
-		if err := rec.truncate(o, r.state.Tables[first].Find(file)); err != nil {
+		if err := rec.truncate(o, r.nums[file]); err != nil {
 			return fmt.Errorf("truncate %s to %d bytes: %w", f.Link, rec.Size, err)
 		}
 	}

@@ -25,10 +25,12 @@ type Restorer struct {
 
 	places []int   // by file: the reserved number of a shared one, or -1
 	first  []int   // by file: the first process that has it
+	nums   []int   // by file: its first number there
 	many   []bool  // by file: more than one process has it
 	flies  []bool  // by file: it is in flight
 	links  [][]int // by process: the files that Link is about
 	locked [][]int // by process: the files that it locks
+	arms   [][]int // by process: the files that Arm is about
 	std    [3]int  // the reserved numbers of restart's own stdin, stdout and stderr
 	stdTTY [3]bool // which of them are terminals
 
@@ -36,6 +38,7 @@ type Restorer struct {
 	madeQueues []string
 
 	pipes map[uint64]pipeEnds
+	homes map[uint64]*pipeHome
 	ptys  map[int]ptyPair
 	last  []func(o *Opener) error // called at the end of OpenShared
 }
@@ -55,7 +58,7 @@ func NewRestorer(s State, kinds []Kind, object func(id uint32) int) (*Restorer, 
 	}
 	r := &Restorer{state: s, records: records, object: object, kinds: map[Tag]*Kind{},
 		taken: map[int]bool{}, reserved: map[int]bool{}, next: firstReserved,
-		pipes: map[uint64]pipeEnds{}, queues: map[*File]int{}, ptys: map[int]ptyPair{}}
+		pipes: map[uint64]pipeEnds{}, homes: map[uint64]*pipeHome{}, queues: map[*File]int{}, ptys: map[int]ptyPair{}}
 	for i := range kinds {
 		r.kinds[kinds[i].Tag] = &kinds[i]
 	}
@@ -72,15 +75,17 @@ func NewRestorer(s State, kinds []Kind, object func(id uint32) int) (*Restorer, 
 		}
 	}
 	r.findUsers()
+	r.findHomes()
 	r.findLinks()
 	r.findLocks()
+	r.findArmed()
 	return r, nil
 }
 
 // findUsers tells private descriptions from shared ones.
 func (r *Restorer) findUsers() {
 	n := len(r.state.Files)
-	r.first, r.places, r.many, r.flies = make([]int, n), make([]int, n), make([]bool, n), make([]bool, n)
+	r.first, r.nums, r.places, r.many, r.flies = make([]int, n), make([]int, n), make([]int, n), make([]bool, n), make([]bool, n)
 	for _, rec := range r.records {
 		if c, ok := rec.(carrier); ok {
 			for _, file := range c.Carries() {
@@ -95,7 +100,7 @@ func (r *Restorer) findUsers() {
 		for _, fd := range table {
 			switch r.first[fd.File] {
 			case -1:
-				r.first[fd.File] = i
+				r.first[fd.File], r.nums[fd.File] = i, fd.Num
 			case i:
 			default:
 				r.many[fd.File] = true
@@ -133,7 +138,7 @@ func (r *Restorer) shared(file int) bool {
 	case r.flies[file]:
 		return true
 	}
-	if owned, ok := r.records[file].(interface{ own() bool }); ok && owned.own() {
+	if owned, ok := r.records[file].(interface{ own(*Restorer) bool }); ok && owned.own(r) {
 		return r.many[file]
 	}
 	return r.many[file] || r.kindAt(file).Shared
@@ -294,6 +299,9 @@ func (r *Restorer) source(file, num int) int {
 // number is where process i has a file: in its table or, inherited and not
 // closed yet, at its reserved number.
 func (r *Restorer) number(i, file int) int {
+	if i == r.first[file] {
+		return r.nums[file]
+	}
 	if num := r.state.Tables[i].Find(file); num >= 0 {
 		return num
 	}

@@ -108,7 +108,7 @@ func ofDescriptor(a policy.Action) bool {
 // stream tells which of the root's standard streams a descriptor belongs to.
 func (s *State) stream(fd FD) string {
 	out := Outside{}
-	for _, root := range s.Tables[0] {
+	for _, root := range s.Tables[0][:min(3, len(s.Tables[0]))] {
 		if root.Num <= 2 && root.File == fd.File {
 			out.Std = append(out.Std, root.Num)
 		}

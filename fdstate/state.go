@@ -2,8 +2,10 @@ package fdstate
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/fxamacker/cbor/v2"
 
@@ -57,6 +59,15 @@ func (t Table) Find(file int) int {
 		}
 	}
 	return -1
+}
+
+// at gives the descriptor of a number, or nil.
+func (t Table) at(num int) *FD {
+	i, ok := slices.BinarySearchFunc(t, num, func(fd FD, num int) int { return cmp.Compare(fd.Num, num) })
+	if !ok {
+		return nil
+	}
+	return &t[i]
 }
 
 // Record is the image form of one kind's object.

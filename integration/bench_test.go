@@ -169,6 +169,28 @@ func report(b *testing.B, prefix string, samples []sample) map[string]float64 {
 	return m
 }
 
+// BenchmarkDescriptors measures the dump and the restart of trees of five
+// processes with many descriptors, 90,000 in all at most.
+func BenchmarkDescriptors(b *testing.B) {
+	for _, each := range []int{200, 2000, 18000} {
+		b.Run(strconv.Itoa(5*each), func(b *testing.B) {
+			for b.Loop() {
+				p, ours := newPlace(b, users()[0]), tools()[0]
+				j := p.start(one("manyfds").with(strconv.Itoa(each)))
+				dump, dumpPeak := p.timed(ours.dump(p, j.pid(), p.path("image")))
+				j.finish(1)
+				must(b, os.Remove(p.goFile()))
+				restart, restartPeak := p.timed(ours.restart(p, p.path("image")))
+				p.endRestarted()
+				b.ReportMetric(dump.Seconds()*1e6/float64(5*each), "dump-us/fd")
+				b.ReportMetric(restart.Seconds()*1e6/float64(5*each), "restart-us/fd")
+				b.ReportMetric(float64(max(dumpPeak, restartPeak))/1024, "peak-MiB")
+			}
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
 // BenchmarkOverhead compares loops below supervise run with native ones, in
 // alternating rounds.
 func BenchmarkOverhead(b *testing.B) {

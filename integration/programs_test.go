@@ -139,6 +139,7 @@ var programs = func() []program {
 		one("epoll"),
 		one("anonfds"),
 		one("devices"),
+		one("manyfds"),
 		one("inotify").alone(),
 		one("unread").named("unread_soon").with("soon").rootOnly().alone(),
 		one("locks").alone(),

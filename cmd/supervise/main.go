@@ -4,7 +4,6 @@ package main
 import (
 	"io"
 	"os"
-	"runtime/debug"
 
 	"github.com/alecthomas/kong"
 
@@ -43,17 +42,12 @@ func main() {
 		// its first instruction. It never comes here; should it, it is to be gone.
 		os.Exit(exitOther)
 	}
-	debug.SetMemoryLimit(memoryLimit)
+	limitMemory()
 	if os.Args[0] == fdstate.PtyHelperName {
 		os.Exit(fdstate.PtyHelper())
 	}
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
-
-// memoryLimit is what of our own memory the Go runtime tries to stay under: the
-// program that is captured needs the rest. Trees of thousands of processes may
-// pass it, at the cost of more frequent collections.
-const memoryLimit = 40 << 20
 
 // run is the whole program but for its exit. It does not return when the
 // process is to end by the signal that a program has died by.
