@@ -1,8 +1,9 @@
 // Package netstate captures and restores sockets. It has the same form as
 // fdstate, and its kinds are rows of the same table.
 //
-// Of a connection that leads out of the tree only this end is captured. All else is refused by family, type, state and addresses, so that
-// a user sees which connection it is.
+// Of a connection that leads out of the tree only this end is captured. All
+// else is refused by family, type, state and addresses, so that a user sees
+// which connection it is.
 package netstate
 
 import (
@@ -23,6 +24,8 @@ func Kinds() []fdstate.Kind {
 	datagrams := &datagramSurvey{tables: inetTables{}}
 	datagramNet := &datagramNet{senders: map[string]*sender{}, local: map[netip.Addr]bool{}}
 	newDatagram := func() fdstate.Record { return &Datagram{net: datagramNet} }
+	tcp := &tcpSurvey{ends: map[uint32]*tcpEnd{}, options: map[usualKey][]byte{}}
+	tcpNet := &tcpNet{byID: map[uint64]*tcpSock{}}
 	return []fdstate.Kind{ // tags are in images: never renumber
 		{Tag: 200, Name: "unix socket", Match: family(unix.AF_UNIX), Explore: survey.explore, Outside: survey.leadsOutside, Ends: survey.endsOf, Capture: survey.capture,
 			New: func() fdstate.Record { return &Unix{net: net} }, Shared: true, Only: "but connections out of the tree end with a restart, or are made anew by a rule"},
@@ -32,6 +35,8 @@ func Kinds() []fdstate.Kind {
 			Capture: datagrams.capture, New: newDatagram, Shared: true, Only: "nothing waits in it"},
 		{Tag: 212, Name: "raw socket", Match: isInet(unix.SOCK_RAW),
 			Capture: datagrams.capture, New: newDatagram, Shared: true, Only: "nothing waits in it"},
+		{Tag: 220, Name: "tcp socket", Match: isTCP, Explore: tcp.explore, Outside: tcp.leadsOutside, Capture: tcp.capture,
+			New: func() fdstate.Record { return &TCP{net: tcpNet} }, Shared: true, Only: "both ends in the tree, or no other end"},
 		{Tag: 201, Name: "ipv4 socket", Match: family(unix.AF_INET), Capture: refuseSocket},
 		{Tag: 202, Name: "ipv6 socket", Match: family(unix.AF_INET6), Capture: refuseSocket},
 		{Tag: 203, Name: "netlink socket", Match: family(unix.AF_NETLINK), Capture: refuseSocket},

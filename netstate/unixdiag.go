@@ -79,7 +79,8 @@ func parseDiag(b []byte) (unixEntry, error) {
 	}
 	le := binary.LittleEndian
 	e := unixEntry{state: b[2], ino: le.Uint32(b[4:])}
-	return e, eachAttribute(b[head:], e.attribute)
+	err := eachAttribute(b[head:], e.attribute)
+	return e, err
 }
 
 // attribute takes one attribute.
