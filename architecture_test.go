@@ -22,8 +22,8 @@ const module = "supervise"
 // mayImport says what of ours a package may import; a name with a slash at the
 // end means all below it. A package that is not here may not exist.
 var mayImport = map[string][]string{
-	"cmd/supervise": {"supervisor", "tracer", "restorer", "treestate", "taskstate", "fdstate", "netstate", "memstate", "ipcstate", "memimg", "plugins", "policy", "internal/"},
-	"supervisor":    {"tracer", "restorer", "plugins", "policy", "memimg", "internal/"},
+	"cmd/supervise": {"supervisor", "control", "plugins/client", "tracer", "restorer", "treestate", "taskstate", "fdstate", "netstate", "memstate", "ipcstate", "memimg", "plugins", "policy", "internal/"},
+	"supervisor":    {"control", "plugins/client", "tracer", "restorer", "plugins", "policy", "memimg", "internal/"},
 	"tracer":        {"treestate", "taskstate", "fdstate", "netstate", "memstate", "ipcstate", "memimg", "plugins", "policy", "internal/"},
 	"restorer":      {"treestate", "taskstate", "fdstate", "netstate", "memstate", "ipcstate", "memimg", "plugins", "policy", "internal/"},
 	"treestate":     {"taskstate", "fdstate", "netstate", "memstate", "ipcstate", "memimg", "internal/"},
@@ -34,8 +34,11 @@ var mayImport = map[string][]string{
 	"ipcstate":      {"internal/"},
 	"memimg":        {},
 	"plugins":       {},
+	"control":       {"plugins/client", "internal/procfs"},
 	"policy":        {},
 	"integration":   {},
+
+	"plugins/client": {}, // others copy it
 
 	"internal/usage":    {},
 	"internal/procfs":   {},

@@ -120,6 +120,7 @@ var programs = func() []program {
 		one("dirs"),
 		one("dirs").named("chroot").with("chroot").asRoot(),
 		one("daemon").supervised(),
+		one("control").supervised().without("nobody listens after restart --detach: TestControlDetached", "stop"),
 		one("attributes"),
 		one("controls"),
 		one("files").inSession().alone(),

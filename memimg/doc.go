@@ -25,7 +25,7 @@
 // # manifest.json
 //
 // One JSON object, at most 16 MiB, indented by two spaces, with these fields,
-// all present and in this order, and a newline at its end:
+// all present and in this order unless said otherwise, and a newline at its end:
 //
 //	format    1. Counts changes of the format, and only those.
 //	program   version of the program that wrote the image
@@ -47,6 +47,9 @@
 //	layers    array of {dir, id}: earlier images whose pages files hold some of
 //	          the extents. dir is relative to this image's directory, and clean;
 //	          the first is layer 1.
+//	control   missing, or {generation, socket, annotations}: how often the tree
+//	          had been restarted; the control socket that its programs know;
+//	          an object of strings. The last two may be missing.
 //	parts     records  {size, sha256}: bytes of the file and their SHA-256
 //	          index    {size, sha256}
 //	          pages    {size}, a multiple of 4096

@@ -12,8 +12,8 @@ const Format = 1
 // A Manifest says what an image is and seals its other files. Its JSON form is
 // the file manifest.json; see the package comment.
 //
-// The caller of Commit gives Program, Created, Host, Summary, Phases and
-// Layers. Commit sets the rest.
+// The caller of Commit gives Program, Created, Host, Summary, Phases, Layers
+// and Control, which may be nil. Commit sets the rest.
 type Manifest struct {
 	Format  int       `json:"format"`
 	Program string    `json:"program"` // version of the program that wrote it
@@ -23,8 +23,16 @@ type Manifest struct {
 	Summary Summary   `json:"summary"`
 	Phases  []Phase   `json:"phases"`
 	Layers  []Layer   `json:"layers"`
+	Control *Control  `json:"control,omitempty"`
 	Parts   Parts     `json:"parts"`
 	Sum     string    `json:"sum"` // last in the file: see sealManifest
+}
+
+// Control is what clients of the control socket have to do with the image.
+type Control struct {
+	Generation  int               `json:"generation"`            // how often the tree had been restarted
+	Socket      string            `json:"socket,omitempty"`      // path that programs of the tree know
+	Annotations map[string]string `json:"annotations,omitempty"` // strings of the user's
 }
 
 // Host is what was special about the machine that an image was made on.

@@ -16,11 +16,25 @@ import (
 	"supervise/fdstate"
 )
 
-// Kinds lists the families of sockets. Sockets have parts in one another, so
-// that each table stands for one snapshot, or one restart.
-func Kinds() []fdstate.Kind {
-	survey := &unixSurvey{ends: map[uint32]*unixEnd{}, waits: map[uint32]bool{}}
-	net := &unixNet{byID: map[uint64]*unixSock{}, doors: map[doorKey]*door{}, strays: map[string]int{}, copies: map[int]int{}}
+// Sockets is the sockets of one snapshot, or of one restart: they have parts in
+// one another.
+type Sockets struct {
+	survey *unixSurvey
+	net    *unixNet
+}
+
+// New begins a snapshot or a restart. control has what belongs to control
+// connections of the tree, by the inode of the supervisor's end.
+func New(control map[uint32][]byte) *Sockets {
+	return &Sockets{
+		survey: &unixSurvey{ends: map[uint32]*unixEnd{}, waits: map[uint32]bool{}, control: control},
+		net:    &unixNet{byID: map[uint64]*unixSock{}, doors: map[doorKey]*door{}, strays: map[string]int{}, copies: map[int]int{}},
+	}
+}
+
+// Kinds lists the families of sockets.
+func (s *Sockets) Kinds() []fdstate.Kind {
+	survey, net := s.survey, s.net
 	datagrams := &datagramSurvey{tables: inetTables{}}
 	datagramNet := &datagramNet{senders: map[string]*sender{}, local: map[netip.Addr]bool{}}
 	newDatagram := func() fdstate.Record { return &Datagram{net: datagramNet} }
@@ -70,4 +84,7 @@ func refuseSocket(d *fdstate.Desc, _ *fdstate.Survey) (fdstate.Record, error) {
 }
 
 // WithFiles is the whole table of kinds: files and sockets.
-func WithFiles() []fdstate.Kind { return slices.Concat(fdstate.Kinds, Kinds()) }
+func (s *Sockets) WithFiles() []fdstate.Kind { return slices.Concat(fdstate.Kinds, s.Kinds()) }
+
+// WithFiles is the whole table of kinds, to read what there is in it.
+func WithFiles() []fdstate.Kind { return New(nil).WithFiles() }

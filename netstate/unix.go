@@ -29,6 +29,10 @@ type Unix struct {
 	Buffers  Buffers       `cbor:"11,keyasint" json:"buffers"`
 	Filter   *Filter       `cbor:"12,keyasint,omitempty" json:"filter,omitempty"`
 
+	// Control is there in the place of a peer when that is the supervisor: what
+	// this has to know about the connection, which is its own business.
+	Control []byte `cbor:"13,keyasint,omitempty" json:"control,omitempty"`
+
 	net *unixNet
 }
 
@@ -97,7 +101,7 @@ func (rec *Unix) Carries() []int {
 
 // connected tells whether it is one end of a connection.
 func (rec *Unix) connected() bool {
-	return rec.Type != unix.SOCK_DGRAM && (rec.Peer != 0 || rec.Gone != nil)
+	return rec.Type != unix.SOCK_DGRAM && (rec.Peer != 0 || rec.Gone != nil || rec.Control != nil)
 }
 
 // Check is for records out of an image.
@@ -107,6 +111,9 @@ func (rec *Unix) Check(s *fdstate.State) error {
 	}
 	if rec.Name != nil && (len(rec.Name.Path) == 0 || len(rec.Name.Path) > maxUnixPath) || rec.Gone != nil && len(rec.Gone.Name) > maxUnixPath {
 		return errors.New("not the name of a unix socket")
+	}
+	if rec.Control != nil && (rec.Type != unix.SOCK_STREAM || rec.Peer != 0 || rec.Gone != nil || rec.Listen != nil) {
+		return errors.New("not a control connection")
 	}
 	if err := errors.Join(checkOptions(rec.Options), rec.Filter.check()); err != nil {
 		return err

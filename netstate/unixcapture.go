@@ -20,6 +20,7 @@ type unixSurvey struct {
 	ends    map[uint32]*unixEnd // by inode
 	waits   map[uint32]bool     // ends whose connections wait to be accepted in the tree
 	waiting bool                // waits has been filled
+	control map[uint32][]byte   // what belongs to control connections, by the inode of the peer
 }
 
 // unixEnd is a socket of the tree.
@@ -186,6 +187,10 @@ func (s *unixSurvey) peer(rec *Unix, e *unixEnd, fd int, all *fdstate.Survey) er
 		return nil
 	case e.entry.peer != 0:
 		other := s.ends[e.entry.peer]
+		if other == nil && rec.Type == unix.SOCK_STREAM && s.control[e.entry.peer] != nil {
+			rec.Control, rec.Cred = s.control[e.entry.peer], nil
+			return nil
+		}
 		if other == nil {
 			return s.outside(rec, e, fd, all)
 		}
@@ -211,7 +216,7 @@ func (s *unixSurvey) peer(rec *Unix, e *unixEnd, fd int, all *fdstate.Survey) er
 // leadsOutside tells whether the other end of a connection is not in the tree.
 func (s *unixSurvey) leadsOutside(d *fdstate.Desc) bool {
 	e := s.ends[uint32(d.Stat.Ino)]
-	return e.entry.peer != 0 && s.ends[e.entry.peer] == nil
+	return e.entry.peer != 0 && s.ends[e.entry.peer] == nil && s.control[e.entry.peer] == nil
 }
 
 // isWaiting tells whether an end is in the backlog of a listener of the tree.

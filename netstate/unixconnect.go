@@ -35,6 +35,9 @@ func (n *unixNet) makeConnection(s *unixSock) error {
 		return nil
 	}
 	s.made = true
+	if rec.Control != nil {
+		return n.makeControl(s)
+	}
 	if s.to != nil {
 		return n.reconnect(s)
 	}

@@ -33,6 +33,8 @@ func (n *unixNet) sender(s *unixSock, m *UnixMessage) (int, *unixSock, error) {
 	switch {
 	case s.dead >= 0:
 		return s.dead, nil, nil
+	case rec.Control != nil:
+		return s.server, nil, nil
 	case rec.connected(), rec.Type == unix.SOCK_DGRAM && rec.Cred != nil && rec.Peer != 0:
 		return n.byID[rec.Peer].num, nil, nil
 	case rec.Type != unix.SOCK_DGRAM || rec.Name == nil:

@@ -24,6 +24,8 @@ type unixNet struct {
 	strays map[string]int // senders of datagrams that are gone, by name
 	temps  []int          // the builder's numbers to be closed in the end
 	copies map[int]int    // ours of the builder's
+
+	control []ControlEnd
 }
 
 // unixSock is a socket in the making.
@@ -37,6 +39,8 @@ type unixSock struct {
 	made  bool   // it is there
 	dead  int    // where its closed other end is meanwhile, or -1
 	ref   int    // an O_PATH descriptor of its file, or -1
+
+	server int // of a control connection: where the builder has its other end
 }
 
 func (n *unixNet) add(s *unixSock) {

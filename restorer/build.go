@@ -224,7 +224,8 @@ func (r *restart) shared() error {
 	if err := raiseFiles(r.builder.PID); err != nil {
 		return err
 	}
-	kinds := netstate.WithFiles()
+	r.sockets = netstate.New(nil)
+	kinds := r.sockets.WithFiles()
 	_, free := r.builder.Occupied()
 	free += task.PageSize
 	if r.vdso != nil {

@@ -72,6 +72,7 @@ type restart struct {
 	builder *task.Process
 	base    taskstate.Base // what the builder has, and its children with it
 	files   *fdstate.Restorer
+	sockets *netstate.Sockets
 	objects *memstate.ObjectRestorer
 	wanted  []memstate.Object     // of the tree's, those that are to be made
 	ipc     *ipcstate.Restorer    // or nil
@@ -149,6 +150,7 @@ func attempt(o Options, private bool) (*Tree, error) {
 		NoIoUring: r.tree.NoIoUring(),
 		Stopped:   r.tree.Processes[0].Stopped != 0,
 		Phases:    r.timeline.Phases,
+		Control:   r.sockets.ControlEnds(),
 		status:    r.status,
 		term:      r.term,
 	}, nil
@@ -211,6 +213,7 @@ func (r *restart) destroy() error {
 	if r.term != nil {
 		r.term.restore()
 	}
+	r.sockets.Abandon()
 	var err error
 	if r.objects != nil {
 		err = r.objects.Abort()

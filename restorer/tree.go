@@ -10,6 +10,7 @@ import (
 
 	"supervise/internal/task"
 	"supervise/memimg"
+	"supervise/netstate"
 	"supervise/treestate"
 )
 
@@ -20,6 +21,8 @@ type Tree struct {
 	NoIoUring bool            // every thread has the filter of run --no-io-uring
 	Stopped   bool            // the root came back stopped by job control
 	Phases    []memimg.Phase  // the time line of the restart
+
+	Control []netstate.ControlEnd // of the tree's control connections; the caller's to close
 
 	status *os.File
 	term   *terminal

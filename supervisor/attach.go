@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"supervise/control"
 	"supervise/internal/procfs"
 )
 
@@ -16,6 +17,7 @@ type AttachOptions struct {
 	Target   string // pid of the root, or the name of a job without a supervisor
 	Name     string // of the job; COMMAND-PID when empty
 	Dir      string // of jobs
+	Program  string // our own version
 	Policy   string // file that snapshots of it go by; without it, as before
 	Schedule Schedule
 }
@@ -28,6 +30,7 @@ type Attached struct {
 	pidfd int // of the root, so that its end is seen though it is nobody's child here
 	fresh bool
 	job   *registered
+	ctl   *controller
 	snaps *snapshotter
 }
 
@@ -62,6 +65,10 @@ func Attach(o AttachOptions) (*Attached, error) {
 		return nil, errors.Join(err, unix.Close(a.pidfd))
 	}
 	a.Name = a.job.Name
+	if a.ctl, err = startControl(a.job, o.Program, control.Options{Generation: a.job.Generation}); err != nil {
+		return nil, errors.Join(err, a.letGo(), unix.Close(a.pidfd))
+	}
+	a.ctl.takeOver(a.job.ProgramSocket)
 	a.snaps = startSchedule(a.job, o.Schedule)
 	return a, nil
 }
@@ -145,13 +152,22 @@ func (a *Attached) Wait(ctx context.Context) (ended bool, err error) {
 		ended = true
 	}
 	a.snaps.end()
-	if !ended && !a.fresh {
-		a.job.update(func(j *Job) {
-			j.Supervisor, j.Attached, j.Interval, j.Keep, j.Failure = Process{}, false, 0, 0, nil
-		})
-		return false, nil
+	a.ctl.end()
+	if !ended {
+		return false, a.letGo()
 	}
-	return ended, errors.Join(err, a.job.remove())
+	return true, errors.Join(err, a.job.remove())
+}
+
+// letGo leaves the record as it was before.
+func (a *Attached) letGo() error {
+	if a.fresh {
+		return a.job.remove()
+	}
+	a.job.update(func(j *Job) {
+		j.Supervisor, j.Attached, j.Interval, j.Keep, j.Failure, j.Socket = Process{}, false, 0, 0, nil, ""
+	})
+	return nil
 }
 
 // awaitEnd waits until a process has ended. Its parent need not have asked for

@@ -23,6 +23,7 @@ type CheckpointOptions struct {
 	Stop     bool           // end the tree once the snapshot is committed
 	Policy   *policy.Policy // without it, the one that the job was started with
 	Rules    []policy.Rule  // that come before it
+	Annotate map[string]string
 	Hook     plugins.Hook
 	Progress func(done, total int64)
 }
@@ -36,7 +37,7 @@ func Checkpoint(ctx context.Context, o CheckpointOptions) (image string, result 
 		return "", nil, err
 	}
 	defer held.close()
-	image, result, err = checkpoint(o)
+	image, result, err = checkpoint(ctx, o)
 	if err != nil && o.Image == "" {
 		_ = os.Remove(o.Target.Dir) // fails when there is something in it
 	}
@@ -71,10 +72,10 @@ func (o *CheckpointOptions) lock(ctx context.Context) (locks, error) {
 
 // checkpoint is Checkpoint with the locks held. An orphan of the tree may end
 // while it is looked for; then the tree is looked at anew.
-func checkpoint(o CheckpointOptions) (image string, result *tracer.Result, err error) {
+func checkpoint(ctx context.Context, o CheckpointOptions) (image string, result *tracer.Result, err error) {
 	const most = 5
 	for range most {
-		image, result, err = checkpointOnce(&o)
+		image, result, err = checkpointOnce(ctx, &o)
 		if !errors.Is(err, task.ErrGone) || !o.Target.Root().Alive() {
 			break
 		}
@@ -82,7 +83,7 @@ func checkpoint(o CheckpointOptions) (image string, result *tracer.Result, err e
 	return image, result, err
 }
 
-func checkpointOnce(o *CheckpointOptions) (image string, result *tracer.Result, err error) {
+func checkpointOnce(ctx context.Context, o *CheckpointOptions) (image string, result *tracer.Result, err error) {
 	// Meanwhile the tree may have got orphans.
 	target, err := o.Target.again()
 	if err != nil {
@@ -98,7 +99,20 @@ func checkpointOnce(o *CheckpointOptions) (image string, result *tracer.Result, 
 			return "", nil, err
 		}
 	}
-	result, err = tracer.Checkpoint(tracer.Options{
+	result, err = attended(ctx, o, target, image, rules)
+	if err != nil && o.Image == "" {
+		_ = os.Remove(image) // the tracer has removed what it has written
+	}
+	return image, result, err
+}
+
+// attended takes the snapshot with those who have a part in it.
+func attended(ctx context.Context, o *CheckpointOptions, target *Target, image string, rules *policy.Policy) (*tracer.Result, error) {
+	part, err := attend(ctx, o, target, image)
+	if err != nil {
+		return nil, err
+	}
+	result, err := tracer.Checkpoint(tracer.Options{
 		Roots:     target.Roots,
 		Image:     image,
 		Name:      target.Name,
@@ -106,13 +120,13 @@ func checkpointOnce(o *CheckpointOptions) (image string, result *tracer.Result, 
 		Stop:      o.Stop,
 		Policy:    rules,
 		NoIoUring: target.NoIoUring,
-		Hook:      o.Hook,
+		Hook:      part.hook(o.Hook),
 		Progress:  o.Progress,
+		Ends:      part.connections,
+		Manifest:  func() *memimg.Control { return part.manifest(o.Annotate) },
 	})
-	if err != nil && o.Image == "" {
-		_ = os.Remove(image) // the tracer has removed what it has written
-	}
-	return image, result, err
+	_ = part.end(err) // it is, or is not, a snapshot by now
+	return result, err
 }
 
 // newImageDir makes the next numbered directory for a job's image. What killed

@@ -35,6 +35,10 @@ type Job struct {
 
 	NoIoUring bool `json:"no_io_uring,omitempty"` // the root had the filter of run --no-io-uring from its begin
 
+	Socket        string `json:"socket,omitempty"`         // that the supervisor listens at
+	ProgramSocket string `json:"program_socket,omitempty"` // that programs of the tree know, perhaps of an earlier life
+	Generation    int    `json:"generation,omitempty"`     // how often it was restarted since it was started
+
 	Restart []memimg.Phase `json:"restart_phases,omitempty"` // time line of the restart
 
 	Attached bool          `json:"attached,omitempty"`     // the supervisor has not started the tree

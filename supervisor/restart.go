@@ -1,6 +1,8 @@
 package supervisor
 
 import (
+	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -10,9 +12,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"supervise/control"
 	"supervise/internal/procfs"
 	"supervise/memimg"
 	"supervise/plugins"
+	"supervise/plugins/client"
 	"supervise/policy"
 	"supervise/restorer"
 )
@@ -27,6 +31,7 @@ type RestartOptions struct {
 	Policy   *policy.Policy // for this restart
 	Net      restorer.Net
 
+	Program    string // our own version
 	PolicyFile string // that snapshots of the job go by, or ""
 	Schedule   Schedule
 	Hook       plugins.Hook
@@ -43,6 +48,7 @@ type Restarted struct {
 
 	tree *restorer.Tree
 	job  *registered
+	ctl  *controller
 	plan Schedule
 
 	early *relay // of signals that have come since before the tree ran
@@ -85,7 +91,58 @@ func Restart(o RestartOptions) (*Restarted, error) {
 	r := &Restarted{Root: int(tree.Root), Manifest: manifest, Phases: tree.Phases,
 		tree: tree, plan: o.Schedule, early: early}
 	r.NoRecord = r.record(o)
+	if err := r.startControl(o); err != nil && r.NoRecord == nil {
+		r.NoRecord = err
+	}
 	return r, nil
+}
+
+// startControl begins to listen to clients, and goes on with those that came
+// back with the tree. One that is detached has no supervisor: what was asked is
+// answered once, and that is the end.
+func (r *Restarted) startControl(o RestartOptions) error {
+	options := control.Options{}
+	outcome := client.Outcome{RootPID: r.Root, Generation: r.generation()}
+	if c := r.Manifest.Control; c != nil {
+		options.Annotations = maps.Clone(c.Annotations)
+		delete(options.Annotations, "name")
+	}
+	options.Generation = outcome.Generation
+	outcome.Image, _ = filepath.Abs(o.Image)
+	outcome.Snapshot = snapshotName(outcome.Image)
+	var ends []control.End
+	for _, end := range r.tree.Control {
+		ends = append(ends, control.End(end))
+	}
+	if o.Detach || r.job == nil {
+		return control.New(&controller{job: r.job, program: o.Program}, options).Farewell(ends, outcome)
+	}
+	ctl, err := startControl(r.job, o.Program, options)
+	if err != nil {
+		return errors.Join(err, control.New(&controller{job: r.job}, options).Farewell(ends, outcome))
+	}
+	r.ctl = ctl
+	ctl.takeOver(r.job.ProgramSocket)
+	return ctl.server.Resume(ends, outcome)
+}
+
+// generation counts the restarts since the tree was started.
+func (r *Restarted) generation() int {
+	if c := r.Manifest.Control; c != nil {
+		return c.Generation + 1
+	}
+	return 1
+}
+
+// snapshotName names the image in a directory as in NAME@NNNN, if it is one of
+// those.
+func snapshotName(dir string) string {
+	n := imageNumber(filepath.Base(dir))
+	job := filepath.Base(filepath.Dir(dir))
+	if n == 0 || CheckName(job) != nil {
+		return ""
+	}
+	return ImageName(job, n)
 }
 
 // record writes the record of the job, so that it is found by name again.
@@ -95,7 +152,10 @@ func (r *Restarted) record(o RestartOptions) error {
 		return err
 	}
 	j := Job{Command: r.Manifest.Summary.Command, Image: image, Policy: o.PolicyFile, Restart: r.Phases, NoIoUring: r.tree.NoIoUring,
-		Interval: o.Schedule.Interval, Keep: o.Schedule.Keep}
+		Interval: o.Schedule.Interval, Keep: o.Schedule.Keep, Generation: r.generation()}
+	if c := r.Manifest.Control; c != nil {
+		j.ProgramSocket = c.Socket
+	}
 	if j.Root, err = processOf(r.Root); err != nil {
 		return nil // it has ended already
 	}
@@ -127,6 +187,7 @@ func (r *Restarted) Wait() (syscall.WaitStatus, error) {
 	if r.job != nil {
 		defer r.job.remove()
 	}
+	defer r.ctl.end()
 	if s, err := newStandIn(r.Root, r.early); err == nil {
 		_ = releaseInherited(r.plan.Interval > 0)
 		go s.watchStops(r.tree.Stopped)

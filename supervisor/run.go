@@ -6,11 +6,14 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
+	"supervise/control"
 	"supervise/internal/nouring"
+	"supervise/plugins/client"
 )
 
 // RunOptions say what to start.
@@ -18,6 +21,7 @@ type RunOptions struct {
 	Command []string
 	Name    string // of the job; made from the command when empty
 	Dir     string // of jobs
+	Program string // our own version
 	Policy  string // file that snapshots of it go by, or ""
 
 	NoIoUring bool // the program shall believe that there is no io_uring
@@ -46,16 +50,36 @@ func Run(o RunOptions) (syscall.WaitStatus, error) {
 	if err := becomeSubreaper(); err != nil {
 		return 0, errors.Join(err, job.remove())
 	}
+	ctl, err := startControl(job, o.Program, control.Options{})
+	if err != nil {
+		return 0, errors.Join(err, job.remove())
+	}
+	in.environ = setVariable(in.environ, client.SocketVariable, job.Socket)
+	job.update(func(j *Job) { j.ProgramSocket = j.Socket })
 	s, err := startProgram(&in, o.Command, o.NoIoUring)
 	if err != nil {
+		ctl.end()
 		return 0, errors.Join(err, job.remove())
 	}
 	job.setRoot(s.root)
 	_ = releaseInherited(o.Schedule.Interval > 0)
 	startSchedule(job, o.Schedule)
 	ws, err := s.waitChild()
+	ctl.end()
 	_ = job.remove()
 	return ws, err
+}
+
+// setVariable sets a variable of an environment, in its place if it is there.
+func setVariable(environ []string, name, value string) []string {
+	set := name + "=" + value
+	for i, v := range environ {
+		if strings.HasPrefix(v, name+"=") {
+			environ[i] = set
+			return environ
+		}
+	}
+	return append(environ, set)
 }
 
 // becomeSubreaper makes orphaned descendants children of this process.

@@ -28,6 +28,7 @@ type SnapshotOptions struct {
 	Program   string         // our own version, for the manifest
 	Policy    *policy.Policy // as for Checkpoint, as all that follows
 	Rules     []policy.Rule
+	Annotate  map[string]string
 	Hook      plugins.Hook
 	Progress  func(done, total int64)
 }
@@ -101,6 +102,7 @@ func takeSnapshot(ctx context.Context, o *SnapshotOptions, job string) (*Snapsho
 		Program:  o.Program,
 		Policy:   o.Policy,
 		Rules:    o.Rules,
+		Annotate: o.Annotate,
 		Hook:     o.Hook,
 		Progress: o.Progress,
 	}
@@ -113,7 +115,7 @@ func takeSnapshot(ctx context.Context, o *SnapshotOptions, job string) (*Snapsho
 	}
 	defer held.close()
 	s := new(Snapshot)
-	s.Image, s.Result, err = checkpoint(one)
+	s.Image, s.Result, err = checkpoint(ctx, one)
 	if err != nil {
 		_ = os.Remove(target.Dir) // fails when there is something in it
 		return nil, target.Name, err

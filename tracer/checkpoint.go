@@ -17,16 +17,23 @@ import (
 
 // Options say what to take a snapshot of, and where to.
 type Options struct {
-	Roots     []task.PID              // Roots[0] is the tree's root; more are orphans that belong to it
-	Image     string                  // directory to make; new or empty
-	Name      string                  // of the job, for the manifest
-	Program   string                  // our own version, for the manifest
-	Stop      bool                    // end the tree once the snapshot is committed
-	Patience  time.Duration           // how long to try to freeze; 0 means 10 s
-	Policy    *policy.Policy          // may be nil
-	NoIoUring bool                    // the roots descend from a process that had only the filter of run --no-io-uring
-	Hook      plugins.Hook            // may be nil
-	Progress  func(done, total int64) // bytes of memory looked at; may be nil
+	Roots     []task.PID     // Roots[0] is the tree's root; more are orphans that belong to it
+	Image     string         // directory to make; new or empty
+	Name      string         // of the job, for the manifest
+	Program   string         // our own version, for the manifest
+	Stop      bool           // end the tree once the snapshot is committed
+	Patience  time.Duration  // how long to try to freeze; 0 means 10 s
+	Policy    *policy.Policy // may be nil
+	NoIoUring bool           // the roots descend from a process that had only the filter of run --no-io-uring
+	Hook      plugins.Hook   // may be nil
+
+	// Ends gives what belongs to control connections, by the inode of the
+	// supervisor's end; it is called when the tree is frozen. Manifest gives
+	// what is noted of them in the image. Both may be nil.
+	Ends     func() map[uint32][]byte
+	Manifest func() *memimg.Control
+
+	Progress func(done, total int64) // bytes of memory looked at; may be nil
 }
 
 // defaultPatience is how long a freeze may take unless told otherwise.

@@ -52,6 +52,10 @@ func (s *snapshot) commit() error {
 		return err
 	}
 	s.timeline.End()
+	var control *memimg.Control
+	if s.opts.Manifest != nil {
+		control = s.opts.Manifest()
+	}
 	s.manifest, err = s.image.Commit(memimg.Manifest{
 		Program: s.opts.Program,
 		Created: time.Now().UTC().Truncate(time.Second),
@@ -61,6 +65,7 @@ func (s *snapshot) commit() error {
 		},
 		Summary: s.summary(),
 		Phases:  s.timeline.Phases,
+		Control: control,
 	}, records)
 	return err
 }

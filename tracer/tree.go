@@ -192,8 +192,16 @@ func (s *snapshot) surveyFiles() error {
 		s.rules.Processes = append(s.rules.Processes, p.Comm)
 	}
 	var err error
-	s.rec.Files, err = fdstate.Capture(procs, netstate.WithFiles(), &s.objects, &s.rules, &s.refused)
+	s.rec.Files, err = fdstate.Capture(procs, netstate.New(s.controlEnds()).WithFiles(), &s.objects, &s.rules, &s.refused)
 	return err
+}
+
+// controlEnds asks for what belongs to control connections.
+func (s *snapshot) controlEnds() map[uint32][]byte {
+	if s.opts.Ends == nil {
+		return nil
+	}
+	return s.opts.Ends()
 }
 
 // capture puts the parasite into every process and has it tell what only the

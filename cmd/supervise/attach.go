@@ -61,7 +61,7 @@ func (c *attachCmd) Run(out *output) error {
 	ctx, cancel := untilSignal()
 	defer cancel()
 	a, err := supervisor.Attach(supervisor.AttachOptions{Target: c.Target, Name: c.Name, Dir: dir,
-		Policy: c.Policy, Schedule: c.schedule()})
+		Program: version(), Policy: c.Policy, Schedule: c.schedule()})
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"supervise/control"
 	"supervise/fdstate"
 	"supervise/memimg"
 	"supervise/plugins"
@@ -24,7 +25,23 @@ type checkpointCmd struct {
 	Stop   bool   `help:"End the tree once the snapshot is committed."`
 	JSON   bool   `name:"json" help:"Print facts about the snapshot as JSON instead of its directory."`
 
+	annotateFlag
 	checkpointRules
+}
+
+// annotateFlag gives strings that go into the manifest.
+type annotateFlag struct {
+	Annotate map[string]string `help:"Keep this string with the snapshot. May be given more than once." placeholder:"NAME=TEXT" mapsep:"none"`
+}
+
+// Validate is called by kong.
+func (f *annotateFlag) Validate() error {
+	for key, value := range f.Annotate {
+		if err := control.CheckAnnotation(key, value); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *checkpointCmd) Help() string {
@@ -68,6 +85,7 @@ func (c *checkpointCmd) Run(out *output) error {
 		Stop:     c.Stop,
 		Policy:   rules.policy,
 		Rules:    rules.first,
+		Annotate: c.Annotate,
 		Hook:     bar.hook(interruptible(ctx)),
 		Progress: bar.update,
 	})

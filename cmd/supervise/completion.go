@@ -59,9 +59,14 @@ var completions = map[string]usage.Values{
 	"DUR":       {Words: []string{"10m", "1h", "1d"}},
 	"cmd":       {Place: usage.Commands},
 	"pid|name":  {List: listJobs},
+	"NAME|PID":  {List: listJobs},
 	"name":      {List: listNames},
 	"image":     {Place: usage.Dirs, List: listImages},
 	"name@nnnn": {List: listImages},
+	"snapshot":  {List: listImages},
+	"NAME":      {},
+	"NAME=TEXT": {},
+	"name=text": {},
 	"shell":     {},
 }
 

@@ -20,6 +20,7 @@ type cli struct {
 	Checkpoint  checkpointCmd `cmd:"" help:"Take one snapshot of a running tree of processes."`
 	Snapshot    snapshotCmd   `cmd:"" help:"Take a snapshot and remove old ones: for cron and timers."`
 	Restart     restartCmd    `cmd:"" help:"Bring a tree back from its snapshot."`
+	Request     requestCmd    `cmd:"" help:"Ask the supervisor of a tree, from inside it or outside."`
 	Ps          psCmd         `cmd:"" help:"List jobs that run, and the age of their snapshots."`
 	Images      imagesCmd     `cmd:"" help:"List and remove snapshots."`
 	Inspect     inspectCmd    `cmd:"" help:"Show what a snapshot holds."`

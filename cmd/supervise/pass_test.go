@@ -138,7 +138,7 @@ func TestCannotStart(t *testing.T) {
 
 func TestInherits(t *testing.T) {
 	facts := `grep -E '^(Sig(Ign|Blk)|Cap|NoNewPrivs|Seccomp|Groups|Umask)' /proc/self/status; ulimit -a; ulimit -Ha; umask; pwd
-		cat /proc/self/environ | tr '\0' '\n' | grep -v '^_='; cat /proc/self/stat | cut -d' ' -f 5-8,19,41; cat /proc/self/timerslack_ns
+		cat /proc/self/environ | tr '\0' '\n' | grep -v -e '^_=' -e '^SUPERVISE_SOCKET='; cat /proc/self/stat | cut -d' ' -f 5-8,19,41; cat /proc/self/timerslack_ns
 		for fd in /proc/self/fd/*; do readlink $fd; done | grep -v proc/`
 	for name, argv := range map[string][]string{
 		"plain":    {"sh", "-c", facts},

@@ -109,6 +109,7 @@ func (c *restartCmd) restart(out *output, found *supervisor.FoundImage) (*superv
 		Dir:      dir,
 		Schedule: c.schedule(),
 		FixedDir: c.Dir != "",
+		Program:  version(),
 
 		Policy:     rules,
 		Net:        restorer.Net(c.Net),

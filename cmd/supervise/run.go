@@ -38,7 +38,7 @@ func (c *runCmd) Run() error {
 	if err != nil {
 		return &ownError{err}
 	}
-	status, err := supervisor.Run(supervisor.RunOptions{Command: command, Name: c.Name, Dir: dir, Policy: c.Policy,
+	status, err := supervisor.Run(supervisor.RunOptions{Command: command, Name: c.Name, Dir: dir, Program: version(), Policy: c.Policy,
 		NoIoUring: c.NoIoUring, Schedule: c.schedule()})
 	if err != nil {
 		return &ownError{err}

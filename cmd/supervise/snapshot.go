@@ -16,6 +16,7 @@ type snapshotCmd struct {
 	MaxAge  time.Duration `help:"It is an error when the newest good snapshot is older than this after all." placeholder:"DUR"`
 	JSON    bool          `name:"json" help:"Print facts about the snapshot as JSON."`
 
+	annotateFlag
 	checkpointRules
 }
 
@@ -33,7 +34,7 @@ func (c *snapshotCmd) Validate() error {
 	case c.MaxAge < 0:
 		return errors.New("--max-age is negative")
 	}
-	return c.retentionFlags.Validate()
+	return errors.Join(c.annotateFlag.Validate(), c.retentionFlags.Validate())
 }
 
 // takenFacts is what snapshot --json prints.
@@ -70,6 +71,7 @@ func (c *snapshotCmd) Run(out *output) error {
 		Program:   version(),
 		Policy:    rules.policy,
 		Rules:     rules.first,
+		Annotate:  c.Annotate,
 		Hook:      bar.hook(interruptible(ctx)),
 		Progress:  bar.update,
 	})

@@ -1,0 +1,68 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"supervise/plugins/client"
+)
+
+// handOver gives a connection that came here to the supervisor whose tree it
+// comes from.
+func handOver(fd int, path string) error {
+	to, err := net.Dial("unix", path)
+	if err != nil {
+		return err
+	}
+	defer to.Close()
+	_ = to.SetDeadline(time.Now().Add(time.Second))
+	line := []byte(`{"id":1,"request":"adopt"}` + "\n")
+	if _, _, err := to.(*net.UnixConn).WriteMsgUnix(line, unix.UnixRights(fd), nil); err != nil {
+		return err
+	}
+	answer := make([]byte, 4096)
+	n, err := to.Read(answer)
+	if err == nil && !strings.Contains(string(answer[:n]), `"result"`) {
+		err = errors.New("it was not taken")
+	}
+	return err
+}
+
+// adopt takes a connection from another supervisor.
+func (s *Server) adopt(c *conn, p *pending) error {
+	if len(c.files) != 1 {
+		return &client.Error{Code: client.Malformed, Message: fmt.Sprintf("adopt: %d descriptors", len(c.files))}
+	}
+	fd := c.files[0]
+	c.files = nil
+	peer, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil || !s.host.Inside(int(peer.Pid)) {
+		unix.Close(fd)
+		return &client.Error{Code: client.Denied, Message: "adopt: not a connection from inside the tree"}
+	}
+	adopted, err := s.newConn(fd)
+	if err != nil {
+		return err
+	}
+	adopted.peer, adopted.inside = *peer, true
+	s.add(adopted)
+	c.answer(p, struct{}{}, nil)
+	return nil
+}
+
+// duplicate gives a descriptor of the connection that outlives it.
+func (c *conn) duplicate() (fd int, err error) {
+	controlErr := c.raw.Control(func(open uintptr) { fd, err = unix.FcntlInt(open, unix.F_DUPFD_CLOEXEC, 0) })
+	return fd, errors.Join(controlErr, err)
+}
+
+// OwnDirPrefix is how directories begin that hold nothing but a socket.
+const OwnDirPrefix = "supervise-control-"
+
+func isOwnDir(dir string) bool { return strings.HasPrefix(filepath.Base(dir), OwnDirPrefix) }
