@@ -14,24 +14,22 @@ import (
 )
 
 // handOver gives a connection that came here to the supervisor whose tree it
-// comes from.
-func handOver(fd int, path string) error {
-	to, err := net.Dial("unix", path)
+// comes from, and tells whether it is no longer ours: two must not read from
+// it, so it is given away unless the other says that it has not taken it.
+func handOver(fd int, path string) bool {
+	to, err := net.DialTimeout("unix", path, time.Second)
 	if err != nil {
-		return err
+		return false
 	}
 	defer to.Close()
 	_ = to.SetDeadline(time.Now().Add(time.Second))
 	line := []byte(`{"id":1,"request":"adopt"}` + "\n")
 	if _, _, err := to.(*net.UnixConn).WriteMsgUnix(line, unix.UnixRights(fd), nil); err != nil {
-		return err
+		return false
 	}
 	answer := make([]byte, 4096)
 	n, err := to.Read(answer)
-	if err == nil && !strings.Contains(string(answer[:n]), `"result"`) {
-		err = errors.New("it was not taken")
-	}
-	return err
+	return err != nil || !strings.Contains(string(answer[:n]), `"error"`)
 }
 
 // adopt takes a connection from another supervisor.

@@ -31,6 +31,7 @@ type Server struct {
 	annotations map[string]string
 	generation  int
 	orders      int64
+	handing     sync.WaitGroup // connections of which it is not known yet whose they are
 }
 
 // Options say what a server begins with.
@@ -138,6 +139,15 @@ func (s *Server) accept(l *listener) {
 	})
 }
 
+// eachListener calls fn with every listener and its descriptor.
+func (s *Server) eachListener(fn func(l *listener, fd int)) {
+	for _, l := range s.listeners {
+		if raw, err := l.file.SyscallConn(); err == nil {
+			_ = raw.Control(func(fd uintptr) { fn(l, int(fd)) })
+		}
+	}
+}
+
 // acceptAll takes the connections that wait. It holds the lock from the
 // accept(2) until the connection is on the books.
 func (s *Server) acceptAll(l *listener, lfd int) error {
@@ -183,8 +193,10 @@ func (s *Server) welcome(l *listener, fd int) {
 		s.take(fd, peer, true)
 		return
 	}
+	s.handing.Add(1)
 	go func() {
-		if path := s.host.Elsewhere(int(peer.Pid), l.path); path != "" && handOver(fd, path) == nil {
+		defer s.handing.Done()
+		if path := s.host.Elsewhere(int(peer.Pid), l.path); path != "" && handOver(fd, path) {
 			unix.Close(fd)
 			return
 		}
@@ -255,11 +267,15 @@ func (c *conn) retry() {
 }
 
 // Close ends all connections, and stops listening. Connections from inside
-// the tree see end of file.
+// the tree see end of file; those from the trees of others are handed over.
 func (s *Server) Close() {
 	if s == nil {
 		return
 	}
+	s.mu.Lock()
+	s.eachListener(func(l *listener, fd int) { _ = s.acceptAll(l, fd) })
+	s.mu.Unlock()
+	s.handing.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true

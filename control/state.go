@@ -25,11 +25,7 @@ type State struct {
 // freeze gives the states of all connections. From now on nothing is sent to
 // any that may lie in the tree; what comes from there has come already.
 func (s *Server) freeze() map[uint32]json.RawMessage {
-	for _, l := range s.listeners {
-		if raw, err := l.file.SyscallConn(); err == nil {
-			_ = raw.Control(func(fd uintptr) { _ = s.acceptAll(l, int(fd)) })
-		}
-	}
+	s.eachListener(func(l *listener, fd int) { _ = s.acceptAll(l, fd) })
 	for _, c := range append([]*conn{}, s.conns...) {
 		_ = c.raw.Control(func(fd uintptr) { c.receive(int(fd)) })
 	}

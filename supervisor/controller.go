@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,7 +26,7 @@ type controller struct {
 	job     *registered
 	program string // our own version
 	server  *control.Server
-	made    string // a directory made for the socket of another job, or ""
+	made    atomic.Pointer[string] // a directory made for the socket of an earlier life
 }
 
 // startControl begins to listen for clients of a job. Its record says where.
@@ -64,14 +65,17 @@ func (c *controller) takeOver(path string) {
 	if path == "" || path == c.job.Socket {
 		return
 	}
-	dir := filepath.Dir(path)
-	if err := os.Mkdir(dir, dirPerm); err == nil {
-		c.made = dir
-	}
 	go func() {
+		dir := filepath.Dir(path)
 		for {
 			err := c.server.Listen(path)
-			if !errors.Is(err, unix.EADDRINUSE) {
+			if errors.Is(err, fs.ErrNotExist) {
+				if err = os.Mkdir(dir, dirPerm); err == nil {
+					c.made.Store(&dir)
+					continue
+				}
+			}
+			if !errors.Is(err, unix.EADDRINUSE) && !errors.Is(err, fs.ErrExist) {
 				return
 			}
 			time.Sleep(500 * time.Millisecond)
@@ -87,8 +91,8 @@ func (c *controller) end() {
 	c.server.Tell(client.Event{Name: client.Gone, Snapshot: &client.Facts{Job: c.job.Name, RootPID: c.job.Root.PID,
 		Generation: c.job.Generation}})
 	c.server.Close()
-	if c.made != "" {
-		_ = os.Remove(c.made) // fails when somebody has put something there
+	if dir := c.made.Load(); dir != nil {
+		_ = os.Remove(*dir) // fails when somebody has put something there
 	}
 }
 
