@@ -78,17 +78,12 @@ func (v *VMA) fillProt() int {
 }
 
 // protect takes such rights away again.
-func (s *Space) protect(p *task.Process) error {
-	var b task.Batch
+func (s *Space) protect(b *task.Batch) {
 	for i := range s.VMAs {
 		if v := &s.VMAs[i]; v.fillProt() != v.Prot {
 			b.Add(unix.SYS_MPROTECT, v.Start, v.Len(), v.Prot)
 		}
 	}
-	if err := p.Run(&b); err != nil {
-		return fmt.Errorf("protect memory: %w", err)
-	}
-	return nil
 }
 
 // hasHuge tells whether any mapping is of huge pages.

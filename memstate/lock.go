@@ -2,7 +2,6 @@ package memstate
 
 import (
 	"errors"
-	"fmt"
 
 	"golang.org/x/sys/unix"
 
@@ -67,20 +66,15 @@ func (m *MM) addModes(b *task.Batch) {
 // nothing but the limit; what the second round adds is that the pages are
 // there, as far as they can be: mlock(2) has no other word for a page that
 // may not be accessed than for a limit.
-func (s *Space) lock(p *task.Process) error {
-	var marks, fills task.Batch
+func (s *Space) lock(b *task.Batch) {
 	for i := range s.VMAs {
-		v := &s.VMAs[i]
-		if !v.has("lo") {
-			continue
-		}
-		marks.Add(unix.SYS_MLOCK2, v.Start, v.Len(), unix.MLOCK_ONFAULT)
-		if !v.has("lf") {
-			fills.Add(unix.SYS_MLOCK2, v.Start, v.Len(), 0).Optional()
+		if v := &s.VMAs[i]; v.has("lo") {
+			b.Add(unix.SYS_MLOCK2, v.Start, v.Len(), unix.MLOCK_ONFAULT)
 		}
 	}
-	if err := p.Run(&marks); err != nil {
-		return fmt.Errorf("lock memory: %w", err)
+	for i := range s.VMAs {
+		if v := &s.VMAs[i]; v.has("lo") && !v.has("lf") {
+			b.Add(unix.SYS_MLOCK2, v.Start, v.Len(), 0).Optional()
+		}
 	}
-	return p.Run(&fills)
 }

@@ -69,26 +69,26 @@ func (m *MM) capture(b *task.Batch, p *task.Process, stat procfs.Stat, objects *
 // mmMapSize is sizeof(struct prctl_mm_map).
 const mmMapSize = 104
 
-// Restore sets the notes again. The mappings must be in place, and none of
-// the old program left, or the kernel refuses the exe link with EBUSY.
-func (m *MM) Restore(p *task.Process, objects *ObjectRestorer) error {
-	fd := int64(objects.FD(m.ExeObject))
+// restore sets the notes again, and gives the open of the program, if that is
+// a file with a name. The mappings must be in place, and none of the old
+// program left, or the kernel refuses the exe link with EBUSY.
+func (m *MM) restore(b *task.Batch, p *task.Process, objects *ObjectRestorer) (*opened, error) {
+	var exe *opened
+	fd := objects.FD(m.ExeObject)
 	if m.ExeObject == 0 {
-		var err error
-		if fd, err = p.Call(unix.SYS_OPEN, m.Exe, unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
-			return fmt.Errorf("exe %s: %w", m.Exe, err)
+		o, err := newOpener(p)
+		if err != nil {
+			return nil, err
 		}
+		file := o.add(b, m.Exe, unix.O_RDONLY)
+		exe, fd = &file, file.number
 	}
-	var b task.Batch
-	b.Add(unix.SYS_PRCTL, unix.PR_SET_MM, unix.PR_SET_MM_MAP, m.encode(int(fd)), mmMapSize, 0)
-	if m.ExeObject == 0 {
+	b.Add(unix.SYS_PRCTL, unix.PR_SET_MM, unix.PR_SET_MM_MAP, m.encode(fd), mmMapSize, 0)
+	if exe != nil {
 		b.Add(unix.SYS_CLOSE, fd)
 	}
-	m.addModes(&b)
-	if err := p.Run(&b); err != nil {
-		return fmt.Errorf("exe %s: %w", m.Exe, err)
-	}
-	return nil
+	m.addModes(b)
+	return exe, nil
 }
 
 func (m *MM) encode(exe int) task.Struct {

@@ -77,12 +77,11 @@ func (s *Space) takeKeys(p *task.Process) error {
 }
 
 // giveKeys gives mappings their keys, and frees those that were free.
-func (s *Space) giveKeys(p *task.Process) error {
+func (s *Space) giveKeys(b *task.Batch) {
 	own := s.executeOnlyKey()
 	if s.Keys == 0 && own == 0 {
-		return nil
+		return
 	}
-	var b task.Batch
 	for i := range s.VMAs {
 		if v := &s.VMAs[i]; v.Key != 0 && !v.executeOnly(s.Keys) {
 			b.Add(unix.SYS_PKEY_MPROTECT, v.Start, v.Len(), v.Prot, v.Key)
@@ -93,8 +92,4 @@ func (s *Space) giveKeys(p *task.Process) error {
 			b.Add(unix.SYS_PKEY_FREE, key)
 		}
 	}
-	if err := p.Run(&b); err != nil {
-		return fmt.Errorf("protection keys: %w", err)
-	}
-	return nil
 }

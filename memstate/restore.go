@@ -2,45 +2,107 @@ package memstate
 
 import (
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
+	"supervise/internal/procfs"
 	"supervise/internal/task"
 	"supervise/memimg"
 )
 
-// Map makes every mapping of the space but the vDSO in a bare process, empty as yet.
-// Files are opened by path, once each.
-func (s *Space) Map(p *task.Process, objects *ObjectRestorer) error {
+// Surroundings are what a space is made in.
+type Surroundings struct {
+	Objects *ObjectRestorer
+	VDSO    *Trampolines // in the place of another kernel's vDSO, or nil
+	VDSOAt  task.Addr    // where this kernel's is then
+}
+
+// opener adds open(2) to a batch whose later calls use what is opened: new
+// descriptors get the lowest numbers that are free.
+type opener struct {
+	used   []int // in ascending order
+	lowest int
+}
+
+func newOpener(p *task.Process) (*opener, error) {
+	used, err := procfs.FDs(int(p.PID))
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(used)
+	return &opener{used: used}, nil
+}
+
+func (o *opener) add(b *task.Batch, path string, flags int) opened {
+	for len(o.used) > 0 && o.used[0] <= o.lowest {
+		o.lowest = o.used[0] + 1
+		o.used = o.used[1:]
+	}
+	o.lowest++
+	return opened{b.Add(unix.SYS_OPEN, path, flags|unix.O_CLOEXEC, 0).Optional(), path, o.lowest - 1}
+}
+
+// opened is one open, and the number that is expected of it.
+type opened struct {
+	*task.Call
+	path   string
+	number int
+}
+
+// check tells what became of it.
+func (o *opened) check() error {
+	switch err := o.Err(); {
+	case err != nil:
+		return fmt.Errorf("open %s: %w", o.path, err)
+	case o.Ret != int64(o.number):
+		return fmt.Errorf("open %s: came as descriptor %d, not %d", o.path, o.Ret, o.number)
+	}
+	return nil
+}
+
+// Map makes every mapping of the space in a bare process, empty as yet. Files
+// are opened by path, once each.
+func (s *Space) Map(p *task.Process, in Surroundings) error {
 	if err := s.takeKeys(p); err != nil {
 		return err
 	}
-	files, err := s.openFiles(p, objects)
+	var b task.Batch
+	s.addVDSOMap(&b, in)
+	files, err := s.addOpens(&b, p, in.Objects)
 	if err != nil {
 		return err
 	}
-	var b task.Batch
 	for i := range s.VMAs {
 		v := &s.VMAs[i]
 		switch v.Kind {
 		case Anonymous:
 			v.addMmap(&b, -1, 0)
 		case File:
-			v.addMmap(&b, files[v.openKey(objects)], v.Offset)
+			v.addMmap(&b, files[v.openKey(in.Objects)].number, v.Offset)
 		case InObject:
-			objects.addMap(&b, v, files[v.openKey(objects)])
+			in.Objects.addMap(&b, v, files[v.openKey(in.Objects)].number)
 		}
 		v.addAdvice(&b)
 	}
-	for _, fd := range files {
-		b.Add(unix.SYS_CLOSE, fd)
+	for _, f := range files {
+		b.Add(unix.SYS_CLOSE, f.number)
 	}
-	objects.addUnmap(&b)
-	if err := p.Run(&b); err != nil {
+	in.Objects.addUnmap(&b)
+	err = p.Run(&b)
+	for _, f := range files {
+		if err := f.check(); err != nil {
+			return fmt.Errorf("mapped file: %w", err)
+		}
+	}
+	if err != nil {
 		err = fmt.Errorf("map memory: %w", err)
 		if s.hasHuge() {
 			return hugeProblem("mappings", err)
 		}
+		return err
+	}
+	if err := s.settleVDSO(p, in); err != nil {
 		return err
 	}
 	return s.bind(p)
@@ -52,41 +114,36 @@ func (s *Space) Fill(p *task.Process) memimg.Fill {
 }
 
 // Finish does what must wait until the pages are in place.
-func (s *Space) Finish(p *task.Process, objects *ObjectRestorer) error {
+func (s *Space) Finish(p *task.Process, in Surroundings) error {
 	var b task.Batch
 	for _, g := range s.Guards {
 		b.Add(unix.SYS_MADVISE, g.Start, g.End-g.Start, madvGuardInstall)
 	}
-	if err := p.Run(&b); err != nil {
-		return fmt.Errorf("guard memory: %w", err)
-	}
-	if err := s.protect(p); err != nil {
+	s.protect(&b)
+	s.giveKeys(&b)
+	s.lock(&b)
+	exe, err := s.MM.restore(&b, p, in.Objects)
+	if err != nil {
 		return err
 	}
-	if err := s.giveKeys(p); err != nil {
-		return err
+	s.seal(&b)
+	err = p.Run(&b)
+	if exe != nil && exe.check() != nil {
+		err = exe.check()
 	}
-	if err := s.lock(p); err != nil {
-		return err
+	if err != nil {
+		return fmt.Errorf("complete memory and exe %s: %w", s.MM.Exe, err)
 	}
-	if err := s.MM.Restore(p, objects); err != nil {
-		return err
-	}
-	return s.seal(p)
+	return nil
 }
 
 // seal seals mappings again, after the last change to any of them (man 2 mseal).
-func (s *Space) seal(p *task.Process) error {
-	var b task.Batch
+func (s *Space) seal(b *task.Batch) {
 	for i := range s.VMAs {
 		if v := &s.VMAs[i]; v.has("sl") {
 			b.Add(unix.SYS_MSEAL, v.Start, v.Len(), 0)
 		}
 	}
-	if err := p.Run(&b); err != nil {
-		return fmt.Errorf("seal memory: %w", err)
-	}
-	return nil
 }
 
 // openKey tells apart descriptors that mappings need.
@@ -106,30 +163,24 @@ func (v *VMA) openKey(objects *ObjectRestorer) openKey {
 	return openKey{path, v.Shared && v.Write}
 }
 
-func (s *Space) openFiles(p *task.Process, objects *ObjectRestorer) (map[openKey]int, error) {
-	var b task.Batch
-	calls := map[openKey]*task.Call{}
+// addOpens opens the files that the space maps.
+func (s *Space) addOpens(b *task.Batch, p *task.Process, objects *ObjectRestorer) (map[openKey]opened, error) {
+	files := map[openKey]opened{}
+	o, err := newOpener(p)
+	if err != nil {
+		return nil, err
+	}
 	for i := range s.VMAs {
 		v := &s.VMAs[i]
 		key := v.openKey(objects)
-		if v.Kind == Anonymous || v.Kind == InObject && objects.anonymous(v.Object) || calls[key] != nil {
+		if _, open := files[key]; open || v.Kind == Anonymous || v.Kind == InObject && objects.anonymous(v.Object) {
 			continue
 		}
 		mode := unix.O_RDONLY
 		if key.write {
 			mode = unix.O_RDWR
 		}
-		calls[key] = b.Add(unix.SYS_OPEN, key.path, mode|unix.O_CLOEXEC, 0).Optional()
-	}
-	if err := p.Run(&b); err != nil {
-		return nil, err
-	}
-	files := map[openKey]int{}
-	for key, c := range calls {
-		if err := c.Err(); err != nil {
-			return nil, fmt.Errorf("open mapped file %s: %w", key.path, err)
-		}
-		files[key] = int(c.Ret)
+		files[key] = o.add(b, key.path, mode)
 	}
 	return files, nil
 }

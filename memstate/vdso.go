@@ -92,25 +92,34 @@ func (t *Trampolines) Size() task.Addr { return task.Addr(t.host.Size) }
 // maps [vvar] and what follows at a chosen address.
 const archMapVDSO64 = 0x2003
 
-// MapVDSO maps the vDSO at its old place, or, with trampolines t, this host's
-// at the address at and the trampolines in the old one's place.
-func (s *Space) MapVDSO(p *task.Process, t *Trampolines, at task.Addr) error {
+// addVDSOMap maps the vDSO at its old place, or, where trampolines take that,
+// this host's elsewhere.
+func (s *Space) addVDSOMap(b *task.Batch, in Surroundings) {
+	if s.VDSO.Start != 0 {
+		b.Add(unix.SYS_ARCH_PRCTL, archMapVDSO64, s.hostVDSO(in).Start)
+	}
+}
+
+// hostVDSO is where this host's vDSO is mapped.
+func (s *Space) hostVDSO(in Surroundings) Range {
+	if in.VDSO != nil {
+		return Range{in.VDSOAt, in.VDSOAt + in.VDSO.Size()}
+	}
+	return s.VDSO
+}
+
+// settleVDSO tells the tracer, who uses the end of it, where the vDSO is, and
+// makes the trampolines.
+func (s *Space) settleVDSO(p *task.Process, in Surroundings) error {
 	if s.VDSO.Start == 0 {
 		return nil
 	}
-	start, end := s.VDSO.Start, s.VDSO.End
-	if t != nil {
-		start, end = at, at+t.Size()
-	}
-	if _, err := p.Call(unix.SYS_ARCH_PRCTL, archMapVDSO64, start); err != nil {
-		return fmt.Errorf("map vDSO at %#x: %w", uint64(start), err)
-	}
-	// The tracer uses the end of it.
+	end := s.hostVDSO(in).End
 	err := p.MovedVDSO([]procfs.VMA{{Start: uint64(end) - task.PageSize, End: uint64(end), Path: "[vdso]"}})
-	if err != nil || t == nil {
+	if err != nil || in.VDSO == nil {
 		return err
 	}
-	return s.mapTrampolines(p, t, t.host.codeAt(end).Start)
+	return s.mapTrampolines(p, in.VDSO, in.VDSO.host.codeAt(end).Start)
 }
 
 func (s *Space) mapTrampolines(p *task.Process, t *Trampolines, host task.Addr) error {

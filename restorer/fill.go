@@ -35,10 +35,7 @@ func (r *restart) fill() error {
 		if r.tree.Processes[i].Shares.Memory != 0 {
 			continue
 		}
-		if err := mem.MapVDSO(p, r.vdso, r.vdsoAt); err != nil {
-			return fmt.Errorf("process %d: %w", p.ID, err)
-		}
-		if err := mem.Map(p, r.objects); err != nil {
+		if err := mem.Map(p, r.surroundings()); err != nil {
 			return fmt.Errorf("process %d: %w", p.ID, err)
 		}
 		fills = append(fills, mem.Fill(p))
@@ -53,7 +50,7 @@ func (r *restart) fill() error {
 		if r.tree.Processes[i].Shares.Memory != 0 {
 			continue
 		}
-		if err := r.tree.Processes[i].Mem.Finish(p, r.objects); err != nil {
+		if err := r.tree.Processes[i].Mem.Finish(p, r.surroundings()); err != nil {
 			return fmt.Errorf("process %d: %w", p.ID, err)
 		}
 	}
@@ -66,6 +63,11 @@ func (r *restart) fill() error {
 		}
 	}
 	return r.objects.Finish(r.builder)
+}
+
+// surroundings are what the memory of every process is made in.
+func (r *restart) surroundings() memstate.Surroundings {
+	return memstate.Surroundings{Objects: r.objects, VDSO: r.vdso, VDSOAt: r.vdsoAt}
 }
 
 // checkReturns refuses a tree in which a thread would return into the middle of
