@@ -35,11 +35,14 @@ func Capture(procs []Proc, kinds []Kind, env Env, rules *Rules, refused *refuse.
 	state := State{Files: make([]File, len(s.Descs)), Tables: s.makeTables()}
 	ru := rules.judge(policy.Checkpoint, &state, s.subjects(kinds))
 	for i, d := range s.Descs {
-		ru.stays[i] = ru.stays[i] || d.InFlight()
+		ru.stays[i] = ru.stays[i] || d.flies
 		state.Files[i], err = d.capture(kinds, s, ru.files[i])
 		var no *Refusal
 		switch {
 		case errors.As(err, &no) && ru.leaveOut(i):
+			if err := ru.standIn(d); err != nil {
+				return State{}, err
+			}
 		case errors.As(err, &no):
 			refused.Add(refuse.Object{PID: int(d.reporter().PID), Comm: d.Comm, What: d.What(), Why: no.Why, Hint: no.Hint, Passing: no.Passing})
 		case err != nil:

@@ -30,6 +30,7 @@ type Desc struct {
 
 	survey  *Survey
 	carrier *Desc     // of a description that is only in flight: what has the message
+	flies   bool      // a message has it, be it alone or not
 	index   int       // in Survey.Descs, and so in State.Files
 	pipe    *pipe     // of a pipe or fifo
 	tty     *terminal // of a terminal

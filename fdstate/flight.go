@@ -28,6 +28,7 @@ func (s *Survey) Adopt(fd int, d *Desc) (*Desc, error) {
 		pid, num := s.where(known)
 		order, err := kcmpFile(task.PID(os.Getpid()), fd, pid, num)
 		if err != nil || order == 0 {
+			known.flies = true
 			return known, errors.Join(err, unix.Close(fd))
 		}
 	}
@@ -35,7 +36,7 @@ func (s *Survey) Adopt(fd int, d *Desc) (*Desc, error) {
 	if err != nil {
 		return nil, errors.Join(err, unix.Close(fd))
 	}
-	added := &Desc{survey: s, index: len(s.Descs), carrier: d, Proc: noProcess, FD: fd, Info: info}
+	added := &Desc{survey: s, index: len(s.Descs), carrier: d, flies: true, Proc: noProcess, FD: fd, Info: info}
 	s.Descs = append(s.Descs, added)
 	s.byInode[key] = append(s.byInode[key], added)
 	return added, nil

@@ -205,6 +205,21 @@ func (ru *ruling) leaveOut(file int) bool {
 	return true
 }
 
+// standIn puts what an ignored file becomes into its own place, for the messages
+// that have it.
+func (ru *ruling) standIn(d *Desc) error {
+	if !d.flies {
+		return nil
+	}
+	file, rule := d.index, *ru.files[d.index]
+	rule.To = nowhere
+	ru.from[file] = len(ru.state.Files)
+	ru.state.Files = append(ru.state.Files, ru.state.Files[file])
+	var err error
+	ru.state.Files[file], err = redirected(ru.state, ru.from[file], &rule)
+	return err
+}
+
 // subjects are the descriptions as rules see them.
 func (s *Survey) subjects(kinds []Kind) []ruled {
 	list := make([]ruled, len(s.Descs))

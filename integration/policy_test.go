@@ -42,6 +42,13 @@ var ruledCases = []ruled{
 		left:       []string{"13 ignore", "14 ignore", "13 ignore", "14 ignore"},
 	},
 	{
+		name:       "ignore in flight",
+		program:    []string{"flight"},
+		checkpoint: noFaults,
+		lines:      []string{"root 14 /dev/null.*", "root 19 /dev/null.*"},
+		left:       []string{"13 ignore", "14 ignore", "13 ignore", "14 ignore"},
+	},
+	{
 		name:       "close",
 		checkpoint: "close kind=userfaultfd\nclose fd=11-12 process=kid\nclose path=lock\nclose fd=18",
 		lines:      []string{"root 11 .*", "root 17 pipe:.*", "kid 17 pipe:.*"},
@@ -262,6 +269,22 @@ func TestPolicyRefuses(t *testing.T) {
 			p.t.Errorf("restart: exit code %d: %s", r.code, r.err)
 		}
 		p.failsLate(prog)
+	})
+}
+
+// TestPolicyFlight refuses what rules close everywhere, and what is also in a message.
+func TestPolicyFlight(t *testing.T) {
+	forUsers(t, func(p *place) {
+		prog := one("ruled").with("flight")
+		j := p.start(prog)
+		before := j.settle()
+		r := p.supervise(nil, append([]string{"checkpoint", j.pid(), "--image", p.path("image")}, p.policyFile("policy", "close kind=userfaultfd\n")...)...)
+		if r.code != 3 || !strings.Contains(r.err, "fd 14") || strings.Contains(r.err, "fd 13") {
+			p.t.Errorf("exit code %d: %s", r.code, r.err)
+		}
+		p.nothingIn("image")
+		j.undisturbed(before)
+		j.finish(1)
 	})
 }
 

@@ -4,6 +4,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 
 static void at(int fd, int num) { MUST(fd >= 0 && dup2(fd, num) == num && close(fd) == 0); }
 
@@ -48,6 +49,34 @@ static void set_up(void) {
 	at(pair[0], 17), at(pair[1], 18);
 }
 
+// message sends a descriptor from one socket to another, or receives it.
+static struct msghdr *message(int fd) {
+	static char byte;
+	static struct iovec io = {&byte, 1};
+	static _Alignas(struct cmsghdr) char room[CMSG_SPACE(sizeof(int))];
+	static struct msghdr m;
+	m = (struct msghdr){.msg_iov = &io, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof room};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+	*c = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof fd), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+	memcpy(CMSG_DATA(c), &fd, sizeof fd);
+	return &m;
+}
+// sends puts a userfaultfd, which it keeps, into a message from 19 to 20.
+static void sends(void) {
+	int pair[2];
+	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+	at(pair[0], 19), at(pair[1], 20);
+	MUST(sendmsg(19, message(14), 0) == 1);
+}
+// receives puts what is in the message at 19.
+static void receives(void) {
+	struct msghdr *m = message(-1);
+	int fd;
+	MUST(recvmsg(20, m, 0) == 1 && m->msg_controllen > 0);
+	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(m)), sizeof fd);
+	at(fd, 19);
+}
+
 static int kid(void *gate) {
 	MUST(prctl(PR_SET_NAME, "kid") == 0);
 	MUST(close(18) == 0);
@@ -85,11 +114,16 @@ int main(int argc, char **argv) {
 	const char *page = NULL;
 	if (argc > 3 && !strcmp(argv[3], "mapped"))
 		MUST((page = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, 11, 0)) != MAP_FAILED && page[0] == 's');
+	int flight = argc > 3 && !strcmp(argv[3], "flight");
+	if (flight)
+		sends();
 	volatile int *gate = new_gate();
 	pid_t pid = child(kid, (void *)gate);
 	gate_wait(gate, 1);
 	ready_wait();
 	must_exit(pid, 0);
+	if (flight)
+		receives();
 	tell("root");
 	goes_on(page);
 	ok();
