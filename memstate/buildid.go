@@ -5,35 +5,69 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"io"
 )
 
 // buildID gives the build id of an ELF file in hexadecimal, or nothing: the
-// note that linkers write (`ld --build-id`), or else Go's own.
-func buildID(r io.ReaderAt) string {
-	var magic [len(elf.ELFMAG)]byte
-	if _, err := r.ReadAt(magic[:], 0); err != nil || string(magic[:]) != elf.ELFMAG {
-		return ""
+// note that linkers write (`ld --build-id`), or else Go's own. An error says that
+// part of the file could not be read. Only the front of a file is: the rest may
+// not be mapped.
+func buildID(r io.ReaderAt) (string, error) {
+	var ident [elf.EI_NIDENT]byte
+	if _, err := r.ReadAt(ident[:], 0); errors.Is(err, io.EOF) || err == nil && string(ident[:len(elf.ELFMAG)]) != elf.ELFMAG {
+		return "", nil
+	} else if err != nil {
+		return "", err
 	}
-	f, err := elf.NewFile(r)
+	order := binary.ByteOrder(binary.LittleEndian)
+	if elf.Data(ident[elf.EI_DATA]) == elf.ELFDATA2MSB {
+		order = binary.BigEndian
+	}
+	progs, err := programHeaders(r, elf.Class(ident[elf.EI_CLASS]), order)
 	if err != nil {
-		return ""
+		return "", err
 	}
-	defer f.Close()
 	const most = 64 << 10 // of notes
-	for _, p := range f.Progs {
-		if p.Type != elf.PT_NOTE || p.Filesz > most {
+	for _, p := range progs {
+		if elf.ProgType(p.Type) != elf.PT_NOTE || p.Filesz > most {
 			continue
 		}
 		notes := make([]byte, p.Filesz)
-		if _, err := p.ReadAt(notes, 0); err != nil {
-			continue
+		if _, err := r.ReadAt(notes, int64(p.Off)); err != nil {
+			return "", err
 		}
-		if id := findBuildID(notes, int(max(p.Align, 4)), f.ByteOrder); id != nil {
-			return hex.EncodeToString(id)
+		if id := findBuildID(notes, int(max(p.Align, 4)), order); id != nil {
+			return hex.EncodeToString(id), nil
 		}
 	}
-	return ""
+	return "", nil
+}
+
+// programHeaders reads the program headers of an ELF file, those of a 32-bit
+// one in the form of 64 bits.
+func programHeaders(r io.ReaderAt, class elf.Class, order binary.ByteOrder) ([]elf.Prog64, error) {
+	const whole = 1 << 20 // enough for both
+	in := io.NewSectionReader(r, 0, whole)
+	if class == elf.ELFCLASS64 {
+		var h elf.Header64
+		if err := binary.Read(in, order, &h); err != nil {
+			return nil, err
+		}
+		progs := make([]elf.Prog64, h.Phnum)
+		return progs, binary.Read(io.NewSectionReader(r, int64(h.Phoff), whole*64), order, progs)
+	}
+	var h elf.Header32
+	if err := binary.Read(in, order, &h); err != nil {
+		return nil, err
+	}
+	short := make([]elf.Prog32, h.Phnum)
+	err := binary.Read(io.NewSectionReader(r, int64(h.Phoff), whole*64), order, short)
+	progs := make([]elf.Prog64, len(short))
+	for i, p := range short {
+		progs[i] = elf.Prog64{Type: p.Type, Off: uint64(p.Off), Filesz: uint64(p.Filesz), Align: uint64(p.Align)}
+	}
+	return progs, err
 }
 
 // findBuildID looks through notes: sizes of name and content, type, name and

@@ -97,7 +97,7 @@ func classify(p *Process, v *procfs.VMA, objects *Objects) (rec VMA, why string)
 			break
 		}
 		rec.Kind, rec.Path = File, v.Path
-		rec.File = objects.identify(file, v.Shared)
+		rec.File = objects.identify(file, p.Held, v)
 	}
 	return rec, why
 }

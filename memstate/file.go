@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"supervise/internal/procfs"
+	"supervise/internal/task"
 )
 
 // FileID tells whether a mapped file is still the one that was mapped. Of a
@@ -41,24 +42,34 @@ func (id *FileID) String() string {
 // readFileID takes the identity of a file that is mapped private. A file that
 // cannot be read, as some programs, has no build id and no sum.
 func readFileID(path string, st *unix.Stat_t) FileID {
-	id := FileID{Size: st.Size}
 	f, err := os.Open(path)
 	if err != nil {
-		id.MTime = st.Mtim.Nano()
-		return id
+		return FileID{Size: st.Size, MTime: st.Mtim.Nano()}
 	}
 	defer f.Close()
-	if id.BuildID = buildID(f); id.BuildID != "" {
-		return id
+	id, _ := fileID(f, st)
+	return id
+}
+
+// fileID takes the identity of a file. An error says that a part of the file
+// that counts could not be read.
+func fileID(f io.ReaderAt, st *unix.Stat_t) (FileID, error) {
+	id := FileID{Size: st.Size}
+	var err error
+	if id.BuildID, err = buildID(f); id.BuildID != "" {
+		return id, nil
 	}
 	id.MTime = st.Mtim.Nano()
 	if st.Size <= maxSummed {
 		sum := xxh3.New()
-		if _, err := io.Copy(sum, f); err == nil {
+		n, failed := io.Copy(sum, io.NewSectionReader(f, 0, st.Size))
+		if failed == nil && n == st.Size {
 			id.Sum = sum.Sum64()
+			return id, nil
 		}
+		err = errors.Join(err, failed)
 	}
-	return id
+	return id, err
 }
 
 // same tells whether now is the file that id was taken of. The time of a copy
@@ -98,23 +109,31 @@ func (o *Objects) reach(p *Process, v *procfs.VMA) (reached, bool) {
 	return f, f.stat.Ino == v.Ino
 }
 
-// identify takes the identity of a file that is mapped. Each file is read once.
-func (o *Objects) identify(f reached, shared bool) *FileID {
+// identify takes the identity of a file that is mapped. Each file is read once:
+// through a mapping, if there is one that shows what counts, since whoever
+// watches the file would be told that it is opened. v is nil when none is known.
+func (o *Objects) identify(f reached, p *task.Process, v *procfs.VMA) *FileID {
 	if f.stat.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil // a device such as /dev/zero has no content to change
 	}
-	if shared {
+	if v != nil && v.Shared {
 		return &FileID{Size: f.stat.Size}
 	}
 	key := inode{dev: f.stat.Dev, ino: f.stat.Ino}
-	id, known := o.ids[key]
-	if !known {
-		if o.ids == nil {
-			o.ids = map[inode]FileID{}
-		}
-		id = readFileID(f.path, &f.stat)
-		o.ids[key] = id
+	if id, known := o.ids[key]; known {
+		return &id
 	}
+	if o.ids == nil {
+		o.ids = map[inode]FileID{}
+	}
+	id, err := FileID{}, error(errNotShown)
+	if v != nil {
+		id, err = mappedFileID(p.PID, v, &f.stat)
+	}
+	if err != nil {
+		id = readFileID(f.path, &f.stat)
+	}
+	o.ids[key] = id
 	return &id
 }
 

@@ -251,9 +251,63 @@ func TestBuildID(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if buildID(f) == "" {
-		t.Error("this program has no build id")
+	if id, err := buildID(f); id == "" {
+		t.Errorf("this program has no build id: %v", err)
 	}
+}
+
+// TestMappedFileID compares what mappings of ours show with what files have.
+func TestMappedFileID(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	if err := os.WriteFile(data, bytes.Repeat([]byte("12345"), 2000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, c := range []struct {
+		name         string
+		size         int
+		write, whole bool
+	}{{"whole", 10000, false, true}, {"part", 4096, false, false}, {"written", 10000, true, false}} {
+		b, err := unix.Mmap(int(f.Fd()), 0, c.size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.write {
+			b[5000] = 'x'
+		}
+		found := 0
+		for _, v := range must(procfs.ReadMaps(os.Getpid())) {
+			if v.Path == data || v.Path == must(os.Readlink("/proc/self/exe")) && v.Offset == 0 {
+				found++
+				var st unix.Stat_t
+				if err := unix.Stat(v.Path, &st); err != nil {
+					t.Fatal(err)
+				}
+				id, err := mappedFileID(task.PID(os.Getpid()), &v, &st)
+				whole := c.whole || v.Path != data
+				if whole != (err == nil) || whole && id != readFileID(v.Path, &st) {
+					t.Errorf("%s: %s is %v, %v", c.name, v.Path, &id, err)
+				}
+			}
+		}
+		if found != 2 {
+			t.Errorf("%d mappings", found)
+		}
+		if err := unix.Munmap(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }
 
 func TestViewWithout(t *testing.T) {

@@ -62,7 +62,7 @@ func (m *MM) capture(b *task.Batch, p *task.Process, stat procfs.Stat, objects *
 	if err := unix.Stat(exe.path, &exe.stat); err != nil {
 		return fmt.Errorf("exe of pid %d: %w", p.PID, err)
 	}
-	m.ExeID = *objects.identify(exe, false)
+	m.ExeID = *objects.identify(exe, p, nil)
 	return nil
 }
 

@@ -26,6 +26,15 @@ static int touch(const char *path) {
 	MUST(fd >= 0);
 	return fd;
 }
+// copies maps a copy of a file, as a program maps a library.
+static void copies(const char *from, const char *to) {
+	static char buf[1 << 20];
+	int in_fd = open(from, O_RDONLY), out = touch(to);
+	ssize_t n = read(in_fd, buf, sizeof buf);
+	MUST(n > 0 && n < (ssize_t)sizeof buf && write(out, buf, n) == n);
+	MUST(mmap(NULL, n, PROT_READ, MAP_PRIVATE, out, 0) != MAP_FAILED);
+	close(in_fd), close(out);
+}
 static int shares(void *unused UNUSED) {
 	wait_go();
 	while (access("w/from parent", F_OK))
@@ -36,7 +45,7 @@ static int shares(void *unused UNUSED) {
 
 int main(int argc, char **argv) {
 	prog_init(argc, argv);
-	MUST(!mkdir("w", 0700) && !mkdir("w/a", 0700) && !mkdir("w/a/b", 0700) && !mkdir("w/a/b/deep", 0700) && !mkdir("busy", 0700));
+	MUST(!mkdir("w", 0700) && !mkdir("w/a", 0700) && !mkdir("w/a/b", 0700) && !mkdir("w/a/b/deep", 0700) && !mkdir("busy", 0700) && !mkdir("mapped", 0700));
 	MUST(!symlink("nowhere", "w/link"));
 	close(touch("w/f")), close(touch("w/a/b/file"));
 	int inside = touch("busy/open"), gone = touch("gone"), hard = touch("w/one");
@@ -57,6 +66,8 @@ int main(int argc, char **argv) {
 	MUST(ioctl(in, _IOW('I', 0, int), 0x7fffff00) == 0); // INOTIFY_IOC_SETNEXTWD
 	MUST(inotify_add_watch(in, "/", IN_DELETE_SELF) == 0x7fffff00);
 	MUST(inotify_add_watch(all, "busy", IN_ALL_EVENTS) == 1 && inotify_add_watch(all, "busy/open", IN_ALL_EVENTS) == 2);
+	copies("/proc/self/exe", "mapped/library"), copies("/etc/passwd", "mapped/data");
+	MUST(inotify_add_watch(loose, "mapped/library", IN_ALL_EVENTS) == 1 && inotify_add_watch(loose, "mapped/data", IN_ALL_EVENTS) == 2);
 	MUST(!unlink("gone"));
 	ready_wait();
 
