@@ -127,6 +127,30 @@ func (j *job) fates(streams, datagrams string, n int) {
 	must(j.t, os.Remove(j.p.goFile()))
 }
 
+// TestTCPOutside: the same by TCP, over addresses of both kinds.
+func TestTCPOutside(t *testing.T) {
+	forUsers(t, func(p *place) {
+		s := newServer(p.t)
+		prog := one("callers").with("tcp:"+s.listen("tcp", "127.0.0.1:0"), "tcp:"+strings.NewReplacer("[", "", "]", "").Replace(s.listen("tcp", "[::1]:0")))
+		j := p.start(prog)
+		before := j.settle()
+		p.checkpoint(j.pid(), p.path("image"))
+		j.undisturbed(before)
+		j.fates("alive", "-", 1)
+		for n, c := range []struct{ streams, flag string }{
+			{"reset", "--tcp=reset"}, {"closed", "--tcp=close"}, {"alive", "--tcp=connect"}, {"reset", "--net=private"},
+		} {
+			p.restart(prog, p.path("image"), c.flag).fates(c.streams, "-", n+2)
+		}
+		s.stop()
+		p.restart(prog, p.path("image")).fates("reset", "-", 6)
+		got := p.supervise(nil, "restart", p.path("image"), "--tcp=connect")
+		if got.code != 5 || !strings.Contains(got.err, "cannot connect to 127.0.0.1") && !strings.Contains(got.err, "cannot connect to [::1]") {
+			t.Errorf("nobody to connect to: exit code %d: %s", got.code, got.err)
+		}
+	})
+}
+
 // TestUnixOutside: connections to a server outside the tree go on after a
 // snapshot, and end at a restart in the way that was asked for.
 func TestUnixOutside(t *testing.T) {

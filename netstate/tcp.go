@@ -34,6 +34,11 @@ type TCP struct {
 
 	Filter *Filter `cbor:"15,keyasint,omitempty" json:"filter,omitempty"`
 
+	// Outside: the other end is outside the tree. Accepted: it has come to a
+	// listener of the tree.
+	Outside  bool `cbor:"16,keyasint,omitempty" json:"outside,omitempty"`
+	Accepted bool `cbor:"17,keyasint,omitempty" json:"accepted,omitempty"`
+
 	net *tcpNet
 }
 
@@ -147,7 +152,7 @@ func (rec *TCP) Restore(o *fdstate.Opener, f *fdstate.File, at fdstate.Slot) err
 	if len(rec.net.socks) == 0 {
 		o.Last(rec.net.restore)
 	}
-	rec.net.add(&tcpSock{rec: rec, flags: f.Flags, num: at.Num, link: f.Link})
+	rec.net.add(&tcpSock{rec: rec, flags: f.Flags, num: at.Num, link: f.Link, rule: f.Rule()})
 	return nil
 }
 

@@ -222,13 +222,13 @@ func (s *tcpSurvey) captureConnection(rec *TCP, e *tcpEnd, fd int) error {
 	if rec.MPTCP {
 		return refuseAs(fd, "connections of MPTCP cannot be captured", "have the program use plain TCP (Go: GODEBUG=multipathtcp=0)")
 	}
-	if !rec.connected() {
+	leads := s.origin(e)
+	if !rec.connected() && !(leads == outside && rec.State.in(tcpFinWait1, tcpClosing, tcpLastAck)) {
 		return fdstate.RefuseNow(fmt.Sprintf("the connection is in state %v, on its way to another", rec.State))
 	}
-	switch s.origin(e) {
+	switch leads {
 	case outside:
-		return refuseAs(fd, "its other end is outside the tree",
-			"take the process at the other end into the tree, or close the connection before the snapshot; `ss -tp` shows who it is")
+		return s.captureOutside(rec, e, fd)
 	case inTree:
 		rec.Other = id(s.ends[e.other.ino].desc)
 	case waiting:

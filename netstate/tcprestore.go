@@ -12,6 +12,7 @@ import (
 
 	"supervise/fdstate"
 	"supervise/internal/task"
+	"supervise/policy"
 )
 
 // tcpNet is the TCP sockets of one restart. They are made together, in the
@@ -33,9 +34,14 @@ type tcpSock struct {
 	link  string
 	num   int // where the builder has it
 
+	rule *policy.Rule
+
 	accepted bool // a door makes it
 	helper   bool // the end of a connection that is closed in the end
 	other    *tcpSock
+
+	anew  bool // it is connected to somebody outside
+	reset bool // its connection is lost, and it gets ECONNRESET
 }
 
 // way is how a socket comes back.
@@ -56,6 +62,8 @@ func (n *tcpNet) way(s *tcpSock) way {
 		return lined
 	case rec.connected() && rec.Other != 0 && n.byID[rec.Other] != nil:
 		return paired
+	case s.anew:
+		return alone
 	case rec.connected(), rec.State == tcpClose && len(rec.Queue) > 0:
 		return closing
 	}
@@ -73,6 +81,7 @@ var tcpSteps = []struct {
 	run  func(*tcpNet, *tcpSock) error
 }{
 	{"listen on", (*tcpNet).listen},              // doors are closed: two cannot listen at one place
+	{"connect", (*tcpNet).reconnect},             // before there is anything to be lost
 	{"fill", (*tcpNet).fill},                     // connections are made
 	{"set the options of", (*tcpNet).adjust},     // limits hold from here on
 	{"queue up for a listener", (*tcpNet).knock}, // listeners pass on their options
@@ -88,6 +97,9 @@ func (n *tcpNet) restore(o *fdstate.Opener) error {
 		return err
 	}
 	defer unix.Close(n.pidfd)
+	if err := n.decide(); err != nil {
+		return err
+	}
 	if err := n.planPairs(); err != nil {
 		return err
 	}
@@ -301,15 +313,6 @@ func (n *tcpNet) knock(s *tcpSock) error {
 	return nil
 }
 
-// leave closes a helper.
-func (n *tcpNet) leave(s *tcpSock) error {
-	if !s.helper {
-		return nil
-	}
-	_, err := n.o.Proc.Call(unix.SYS_CLOSE, s.num)
-	return err
-}
-
 // shutDown closes the directions that were closed.
 func (n *tcpNet) shutDown(s *tcpSock) error {
 	how := s.rec.Shutdown
@@ -321,7 +324,7 @@ func (n *tcpNet) shutDown(s *tcpSock) error {
 	}
 	return n.with(s, func(s *tcpSock, fd int) error {
 		err := unix.Shutdown(fd, int(how)-1)
-		if errors.Is(err, unix.ENOTCONN) && s.rec.State == tcpClose {
+		if errors.Is(err, unix.ENOTCONN) && (s.rec.State == tcpClose || s.reset) {
 			return nil // it is shut down all the same (Linux net/ipv4/af_inet.c:inet_shutdown, v6.12)
 		}
 		return err

@@ -39,6 +39,7 @@ func (c *checkpointRules) rules() (ruleSet, error) {
 type restartRules struct {
 	Policy        string `help:"Go by the rules in this file, and snapshots of the job, too." placeholder:"FILE" type:"path"`
 	TruncateFiles bool   `help:"Cut files that have grown since the snapshot back to the size they had, if the tree writes to them."`
+	Tcp           string `name:"tcp" help:"What becomes of TCP connections that lead out of the tree: reset (the program gets ECONNRESET), close (it sees the end), or connect (anew, to the old address)." enum:"reset,close,connect" default:"reset" placeholder:"WHAT"`
 	Unix          string `help:"What becomes of connections by unix sockets that lead out of the tree: reset (the program gets ECONNRESET), close (it sees the end), or connect (anew, by name)." enum:"reset,close,connect" default:"reset" placeholder:"WHAT"`
 	Stdin         string `help:"What the tree gets as standard input: a file, null, or inherit (that of restart)." placeholder:"WHAT"`
 	Stdout        string `help:"What it gets as standard output: a file to append to, null, or inherit." placeholder:"WHAT"`
@@ -61,10 +62,14 @@ func (c *restartRules) rules() (*policy.Policy, error) {
 		}
 		first = append(first, r)
 	}
-	if rule, err := outsideRule("unix", c.Unix, "unix-socket"); err != nil {
-		return nil, err
-	} else if rule != nil {
-		last = append(last, *rule)
+	for _, o := range []struct{ flag, what, kind string }{{"unix", c.Unix, "unix-socket"}, {"tcp", c.Tcp, "tcp-socket"}} {
+		rule, err := outsideRule(o.flag, o.what, o.kind)
+		if err != nil {
+			return nil, err
+		}
+		if rule != nil {
+			last = append(last, *rule)
+		}
 	}
 	if c.TruncateFiles {
 		last = append(last, policy.Rule{Origin: "--truncate-files", When: policy.Restart, Action: policy.Truncate, All: true})
@@ -77,20 +82,13 @@ func (c *restartRules) rules() (*policy.Policy, error) {
 var outsideActions = map[string]policy.Action{"close": policy.Hangup, "connect": policy.Connect, "keep": policy.Keep}
 
 // outsideRule is what --unix and --tcp stand for; nil for the default.
-func outsideRule(flag, what string, kinds ...string) (*policy.Rule, error) {
+func outsideRule(flag, what, kind string) (*policy.Rule, error) {
 	action, ok := outsideActions[what]
 	if !ok {
 		return nil, nil
 	}
-	r := &policy.Rule{Origin: "--" + flag + " " + what, When: policy.Restart, Action: action}
-	for _, kind := range kinds {
-		glob, err := policy.NewGlob(kind)
-		if err != nil {
-			return nil, err
-		}
-		r.Kind = append(r.Kind, glob)
-	}
-	return r, nil
+	glob, err := policy.NewGlob(kind)
+	return &policy.Rule{Origin: "--" + flag + " " + what, When: policy.Restart, Action: action, Kind: []policy.Glob{glob}}, err
 }
 
 // streamRule is what --stdin, --stdout and --stderr stand for.
