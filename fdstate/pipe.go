@@ -95,7 +95,7 @@ func capturePipe(d *Desc, _ *Survey) (Record, error) {
 	p := d.pipe
 	if p.foreign {
 		return nil, Refuse("the other end of the pipe is outside the tree",
-			"only stdin, stdout and stderr can lead outside; take the other process into the tree, or redirect to a file")
+			"only stdin, stdout and stderr can lead outside; let a rule close or redirect it (--policy), or take the other process into the tree")
 	}
 	rec := &Pipe{ID: p.id, Fifo: p.fifo, Alone: p.alone}
 	if p.fifo {

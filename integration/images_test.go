@@ -3,10 +3,12 @@ package integration
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // ok runs a command of supervise that must succeed, and gives its output.
@@ -113,6 +115,67 @@ func TestImages(t *testing.T) {
 		again.finish(1)
 		p.ok("images", "remove", "job@0006", "job@0005")
 		p.expectImages("")
+	})
+}
+
+// TestTwoNames takes snapshots of one tree under two names at the same time: one
+// waits for the other.
+func TestTwoNames(t *testing.T) {
+	forUsers(t, func(p *place) {
+		j := p.start(one("pipes"))
+		before := j.settle()
+		var wg sync.WaitGroup
+		for _, name := range []string{"a", "b", "c"} {
+			wg.Go(func() {
+				for range 4 {
+					if r := p.supervise(nil, "checkpoint", j.pid(), "--image", p.path(name)); r.code != 0 {
+						p.t.Errorf("checkpoint: exit code %d\n%s", r.code, r.err)
+					}
+					must(p.t, os.RemoveAll(p.path(name)))
+				}
+				if r := p.supervise(nil, "snapshot", j.pid(), "--name", name); r.code != 0 {
+					p.t.Errorf("snapshot: exit code %d\n%s", r.code, r.err)
+				}
+			})
+		}
+		wg.Wait()
+		j.undisturbed(before)
+		j.finish(1)
+	})
+}
+
+// TestImagesKilled kills images prune at random moments: the newest snapshot is
+// good, and what is left of others is removed the next time.
+func TestImagesKilled(t *testing.T) {
+	forUsers(t, func(p *place) {
+		j := p.start(one("pipes").supervised())
+		before := j.settle()
+		prune := []string{"images", "prune", "job", "--keep", "1"}
+		p.ok("checkpoint", "job")
+		last := 1
+		more := func() {
+			for range 3 {
+				p.ok("checkpoint", "job")
+				last++
+			}
+		}
+		more()
+		start := time.Now()
+		p.ok(prune...)
+		took := time.Since(start)
+		for range kills(t) / 2 {
+			more()
+			p.killedAfter(rand.N(took+took/5), prune...)
+			p.ok("verify", fmt.Sprintf("job@%04d", last))
+			p.ok(prune...)
+			p.expectImages(fmt.Sprintf("job@%04d", last))
+		}
+		j.undisturbed(before)
+		j.killTree()
+		j.close()
+		again := p.restart(j.prog, "job")
+		again.like(before)
+		again.finish(1)
 	})
 }
 

@@ -329,7 +329,10 @@ func TestPolicyOfJob(t *testing.T) {
 		}
 		j.gone()
 		must(p.t, os.Remove(p.path("work/db")))
-		again := p.restart(prog, p.path("jobs/job/0001"), flags...)
+		must(p.t, os.Rename(flags[1], flags[1]+".away"))
+		p.fails(2, "hint: --policy names another, and --policy /dev/null none", "restart", "job")
+		must(p.t, os.Rename(flags[1]+".away", flags[1]))
+		again := p.restart(prog, "job") // goes by the policy, and keeps it
 		must(p.t, os.Chmod(flags[1], 0o666))
 		if r := p.supervise(nil, "checkpoint", "job"); r.code != 2 || !strings.Contains(r.err, "only you or root can write to") {
 			p.t.Errorf("a policy that anybody can write to: exit code %d: %s", r.code, r.err)
@@ -341,7 +344,7 @@ func TestPolicyOfJob(t *testing.T) {
 		}
 		must(p.t, os.WriteFile(flags[1], []byte("fail fd=16\n"), 0o644))
 		if r := p.supervise(nil, "checkpoint", "job"); r.code != 3 || !strings.Contains(r.err, "fd 16") {
-			p.t.Errorf("the policy of the restart: exit code %d: %s", r.code, r.err)
+			p.t.Errorf("the policy after the restart: exit code %d: %s", r.code, r.err)
 		}
 		again.finish(1)
 	})

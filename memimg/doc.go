@@ -42,6 +42,7 @@
 //	                      U+FFFD; the true arguments are in the records.
 //	          processes, threads
 //	          page_bytes  length of all extents in the index, layers included
+//	          policy      file that snapshots of the job go by; left out if none
 //	phases    array of {name, start_ns, duration_ns}: the time line of the
 //	          snapshot, counted from its begin
 //	layers    array of {dir, id}: earlier images whose pages files hold some of

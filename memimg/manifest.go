@@ -50,7 +50,8 @@ type Summary struct {
 	Command   []string `json:"command"`
 	Processes int      `json:"processes"`
 	Threads   int      `json:"threads"`
-	PageBytes int64    `json:"page_bytes"` // of all extents, in all layers; set by Commit
+	PageBytes int64    `json:"page_bytes"`       // of all extents, in all layers; set by Commit
+	Policy    string   `json:"policy,omitempty"` // file that snapshots of the job go by
 }
 
 // A Phase is one stretch of the time line of the snapshot.

@@ -44,30 +44,26 @@ func Checkpoint(ctx context.Context, o CheckpointOptions) (image string, result 
 	return image, result, err
 }
 
-// lock takes the lock of the job, which who else takes snapshots of it takes, and
-// that of the directory for the image, if that is another. For an image
-// elsewhere, the job's directory is not made: what has none has no supervisor.
+// lock takes the lock of the tree, which who else takes a snapshot of it takes,
+// under whatever name, and that of the directory for the image, if it is one of
+// a job.
 func (o *CheckpointOptions) lock(ctx context.Context) (locks, error) {
 	var held locks
-	t := o.Target
-	if o.Image != "" || t.own != t.Dir {
-		lock, err := lockThere(ctx, t.own)
-		switch {
-		case err == nil:
-			held = append(held, lock)
-		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission):
-			return nil, err
-		}
+	lock, err := lockTree(ctx, o.Target.Root())
+	if err != nil {
+		return nil, err
 	}
-	if o.Image == "" {
-		lock, err := lockJob(ctx, t.Dir)
-		if err != nil {
-			held.close()
-			return nil, err
-		}
+	if lock != nil {
 		held = append(held, lock)
 	}
-	return held, nil
+	if o.Image != "" {
+		return held, nil
+	}
+	if lock, err = lockJob(ctx, o.Target.Dir); err != nil {
+		held.close()
+		return nil, err
+	}
+	return append(held, lock), nil
 }
 
 // checkpoint is Checkpoint with the locks held. An orphan of the tree may end
@@ -119,6 +115,7 @@ func attended(ctx context.Context, o *CheckpointOptions, target *Target, image s
 		Program:   o.Program,
 		Stop:      o.Stop,
 		Policy:    rules,
+		JobPolicy: target.Policy,
 		NoIoUring: target.NoIoUring,
 		Hook:      part.hook(o.Hook),
 		Progress:  o.Progress,

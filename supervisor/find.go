@@ -23,7 +23,6 @@ type Target struct {
 
 	NoIoUring bool // every process of it has the filter of run --no-io-uring
 
-	own    string                  // directory of the job that it is; Dir, unless the images get another name
 	job    *Job                    // that it is, or nil
 	parent int                     // of the root, where that is the init of a restart's namespace; else 0
 	again  func() (*Target, error) // looks it up anew
@@ -41,7 +40,6 @@ func FindTarget(dir, what, name string) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.own = t.Dir
 	if name != "" && name != t.Name {
 		if err := checkFree(dir, name, int(t.Root())); err != nil {
 			return nil, err

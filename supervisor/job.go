@@ -208,10 +208,31 @@ func register(dir, name, fallback string, j Job) (*registered, error) {
 		return nil, err
 	}
 	defer lock.Close()
+	pruneDead(dir)
 	if j.Name, err = freeName(dir, name, fallback); err != nil {
 		return nil, err
 	}
 	return enter(dir, j)
+}
+
+// pruneDead removes what killed supervisors, or a power cut, have left of jobs
+// that have no images. The directory of jobs is locked.
+func pruneDead(dir string) {
+	names, _ := JobNames(dir)
+	for _, name := range names {
+		jobDir := filepath.Join(dir, name)
+		j, err := readJob(filepath.Join(jobDir, recordName))
+		if err != nil || j.Alive() || !hasOnlyRecord(jobDir) {
+			continue
+		}
+		_ = os.Remove(filepath.Join(jobDir, recordName))
+		_ = os.Remove(jobDir) // fails when there is something in it since
+	}
+}
+
+func hasOnlyRecord(jobDir string) bool {
+	entries, err := os.ReadDir(jobDir)
+	return err == nil && len(entries) == 1 && entries[0].Name() == recordName
 }
 
 // enter writes the first record of a job of this process. The directory of jobs

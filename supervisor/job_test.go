@@ -6,8 +6,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"supervise/internal/task"
 )
@@ -86,6 +89,64 @@ func TestDeadJob(t *testing.T) {
 	}
 	if err := second.remove(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestPruneDead: a new job removes what is left of dead ones, unless they have
+// images.
+func TestPruneDead(t *testing.T) {
+	dir := t.TempDir()
+	dead := self(t)
+	dead.Start--
+	closed := func(r *registered, err error) { // as this process is not to be taken for their supervisor
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.open.Close()
+	}
+	for _, name := range []string{"bare", "rich"} {
+		closed(enter(dir, Job{Name: name, Supervisor: dead}))
+	}
+	if err := os.Mkdir(filepath.Join(dir, "rich", "0001"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "stray"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	closed(register(dir, "new", "", Job{Supervisor: self(t)}))
+	var left []string
+	names, err := filepath.Glob(dir + "/*/*")
+	for _, name := range names {
+		left = append(left, strings.TrimPrefix(name, dir+"/"))
+	}
+	if want := []string{"new/job.json", "rich/0001", "rich/job.json"}; err != nil || !slices.Equal(left, want) {
+		t.Errorf("left %v, want %v (%v)", left, want, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "stray")); err != nil {
+		t.Errorf("a directory that is no job's: %v", err)
+	}
+}
+
+// TestLockTree: one snapshot of a tree at a time.
+func TestLockTree(t *testing.T) {
+	sleep := exec.Command("sleep", "60")
+	if err := sleep.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { sleep.Process.Kill(); sleep.Wait() }()
+	pid := task.PID(sleep.Process.Pid)
+	first, err := lockTree(context.Background(), pid)
+	if err != nil || first == nil {
+		t.Fatal(first, err)
+	}
+	soon, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := lockTree(soon, pid); !errors.Is(err, ErrBusy) {
+		t.Errorf("a second lock: %v", err)
+	}
+	first.Close()
+	if second, err := lockTree(context.Background(), pid); err != nil || second == nil {
+		t.Errorf("after the first: %v, %v", second, err)
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"supervise/internal/task"
 )
 
 // ErrBusy says that another supervise takes a snapshot of a job, or removes
@@ -45,35 +47,54 @@ func (l locks) close() {
 	}
 }
 
+// lockTree takes the lock of a tree, which lies on its root's memory: only who
+// may trace the root can open that, and it is the same file for all who look
+// at one /proc, for as long as somebody has it open. It gives nil where it
+// cannot be opened: what is wrong, the snapshot will tell.
+func lockTree(ctx context.Context, root task.PID) (*os.File, error) {
+	lock, err := os.Open(fmt.Sprintf("/proc/%d/mem", root))
+	if err != nil {
+		return nil, nil
+	}
+	return waitForLock(ctx, lock, fmt.Sprintf("pid %d", root))
+}
+
 // lockThere is lockJob for a directory that exists. It fails with
 // fs.ErrNotExist when that is no longer so.
 func lockThere(ctx context.Context, jobDir string) (*os.File, error) {
-	const pause = 20 * time.Millisecond
 	lock, err := os.Open(jobDir)
 	if err != nil {
 		return nil, err
 	}
-	for {
-		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err != unix.EWOULDBLOCK && err != unix.EINTR {
-			break
-		}
-		select {
-		case <-ctx.Done():
-			lock.Close()
-			return nil, fmt.Errorf("job %s: %w", filepath.Base(jobDir), ErrBusy)
-		case <-time.After(pause):
-		}
-	}
-	if err != nil {
-		lock.Close()
-		return nil, fmt.Errorf("lock %s: %w", jobDir, err)
+	if lock, err = waitForLock(ctx, lock, "job "+filepath.Base(jobDir)); err != nil {
+		return nil, err
 	}
 	if err := sameDir(lock, jobDir); err != nil {
 		lock.Close()
 		return nil, err
 	}
 	return lock, nil
+}
+
+// waitForLock locks a file, or closes it. what names it in an ErrBusy.
+func waitForLock(ctx context.Context, lock *os.File, what string) (*os.File, error) {
+	const pause = 20 * time.Millisecond
+	for {
+		err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return lock, nil
+		}
+		if err != unix.EWOULDBLOCK && err != unix.EINTR {
+			lock.Close()
+			return nil, fmt.Errorf("lock %s: %w", lock.Name(), err)
+		}
+		select {
+		case <-ctx.Done():
+			lock.Close()
+			return nil, fmt.Errorf("%s: %w", what, ErrBusy)
+		case <-time.After(pause):
+		}
+	}
 }
 
 // sameDir fails with fs.ErrNotExist when name is no longer the directory that

@@ -12,7 +12,10 @@ import (
 )
 
 // PolicyError says that a policy file cannot be used.
-type PolicyError struct{ Err error }
+type PolicyError struct {
+	Err   error
+	OfJob bool // not named for this command, but what the job was started with
+}
 
 func (e *PolicyError) Error() string { return e.Err.Error() }
 func (e *PolicyError) Unwrap() error { return e.Err }
@@ -24,7 +27,7 @@ func ReadPolicy(file string) (*policy.Policy, error) {
 	}
 	f, err := os.Open(file)
 	if err != nil {
-		return nil, &PolicyError{err}
+		return nil, &PolicyError{Err: err}
 	}
 	defer f.Close()
 	return parsePolicy(f)
@@ -37,34 +40,34 @@ func parsePolicy(f *os.File) (*policy.Policy, error) {
 		err = fmt.Errorf("%s: longer than %d bytes", f.Name(), limit)
 	}
 	if err != nil {
-		return nil, &PolicyError{err}
+		return nil, &PolicyError{Err: err}
 	}
 	p, err := policy.Parse(f.Name(), string(text), tracer.KindNames())
 	if err != nil {
-		return nil, &PolicyError{err}
+		return nil, &PolicyError{Err: err}
 	}
 	return p, nil
 }
 
-// readJobPolicy reads the policy that a job was started with. Whoever started
+// ReadJobPolicy reads the policy that a job was started with. Whoever started
 // it may be another user, whose rules could send what we open at a restart
 // anywhere: the file must be ours or root's, and nobody else's to write.
-func readJobPolicy(file string) (*policy.Policy, error) {
-	if file == "" {
+func ReadJobPolicy(file string) (*policy.Policy, error) {
+	if file == "" || file == os.DevNull {
 		return nil, nil
 	}
 	// A fifo must not make us wait.
 	f, err := os.OpenFile(file, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, &PolicyError{fmt.Errorf("policy of the job: %w", err)}
+		return nil, &PolicyError{fmt.Errorf("policy of the job: %w", err), true}
 	}
 	defer f.Close()
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return nil, &PolicyError{fmt.Errorf("%s: fstat: %w", file, err)}
+		return nil, &PolicyError{fmt.Errorf("%s: fstat: %w", file, err), true}
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Uid != 0 && int(st.Uid) != os.Geteuid() || st.Mode&0o022 != 0 {
-		return nil, &PolicyError{fmt.Errorf("policy of the job: %s: not a file that only you or root can write to; name one with --policy", file)}
+		return nil, &PolicyError{fmt.Errorf("policy of the job: %s: not a file that only you or root can write to", file), true}
 	}
 	return parsePolicy(f)
 }
@@ -75,7 +78,7 @@ func (o *CheckpointOptions) rules() (*policy.Policy, error) {
 	p := o.Policy
 	if p == nil {
 		var err error
-		if p, err = readJobPolicy(o.Target.Policy); err != nil {
+		if p, err = ReadJobPolicy(o.Target.Policy); err != nil {
 			return nil, err
 		}
 	}

@@ -24,6 +24,7 @@ type Options struct {
 	Stop      bool           // end the tree once the snapshot is committed
 	Patience  time.Duration  // how long to try to freeze; 0 means 10 s
 	Policy    *policy.Policy // may be nil
+	JobPolicy string         // file that snapshots of the job go by, for the manifest; may be empty
 	NoIoUring bool           // the roots descend from a process that had only the filter of run --no-io-uring
 	Hook      plugins.Hook   // may be nil
 

@@ -74,7 +74,7 @@ func (s *snapshot) summary() memimg.Summary {
 	root := &s.rec.Processes[0]
 	sum := memimg.Summary{
 		Job: s.opts.Name, RootPID: int(root.ID), Command: root.Command,
-		Processes: len(s.rec.Processes),
+		Processes: len(s.rec.Processes), Policy: s.opts.JobPolicy,
 	}
 	for i := range s.rec.Processes {
 		sum.Threads += len(s.rec.Processes[i].Threads)

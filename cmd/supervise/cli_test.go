@@ -97,6 +97,23 @@ func TestMessages(t *testing.T) {
 	}
 }
 
+// TestHints: advice on errors that a user can do something about.
+func TestHints(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{fmt.Errorf("x: %w", &task.TracedError{Tracer: 12, Comm: "gdb"}), "end or detach the debugger or strace that pid 12 is"},
+		{&supervisor.PolicyError{Err: unix.ENOENT, OfJob: true}, "--policy /dev/null none"},
+		{&supervisor.PolicyError{Err: unix.ENOENT}, ""},
+		{fmt.Errorf("x: %w", unix.ENOSPC), "the device is full"},
+	} {
+		if got := hint(c.err); !strings.Contains(got, c.want) || c.want == "" && got != "" {
+			t.Errorf("%v: %q, want %q", c.err, got, c.want)
+		}
+	}
+}
+
 // TestFail: what a refused snapshot says.
 func TestFail(t *testing.T) {
 	var stderr bytes.Buffer

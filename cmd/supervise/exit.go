@@ -144,6 +144,8 @@ func hint(err error) string {
 	var start *supervisor.StartError
 	var image *imageError
 	var held *supervisor.SupervisedError
+	var traced *task.TracedError
+	var rules *supervisor.PolicyError
 	switch {
 	case errors.As(err, &image) && image.image.Older != "" && errors.Is(err, memimg.ErrDamaged):
 		return "the good one before it is " + image.image.Older
@@ -153,6 +155,10 @@ func hint(err error) string {
 		return host.Hint
 	case errors.Is(err, supervisor.ErrInside):
 		return "run it from outside the tree, such as another terminal"
+	case errors.As(err, &rules) && rules.OfJob:
+		return "--policy names another, and --policy /dev/null none"
+	case errors.As(err, &traced):
+		return fmt.Sprintf("a process has one tracer at a time: end or detach the debugger or strace that pid %d is", traced.Tracer)
 	case errors.As(err, &held):
 		return "end that one first, or name the job in checkpoint and snapshot"
 	case errors.Is(err, supervisor.ErrNoJob):

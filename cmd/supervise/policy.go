@@ -37,7 +37,7 @@ func (c *checkpointRules) rules() (ruleSet, error) {
 
 // restartRules are the flags of restart that make rules.
 type restartRules struct {
-	Policy        string `help:"Go by the rules in this file, and snapshots of the job, too." placeholder:"FILE" type:"path"`
+	Policy        string `help:"Go by the rules in this file, and snapshots of the job, too. Default: those that the job was started with." placeholder:"FILE" type:"path"`
 	TruncateFiles bool   `help:"Cut files that have grown since the snapshot back to the size they had, if the tree writes to them."`
 	Tcp           string `name:"tcp" help:"What becomes of TCP connections that lead out of the tree: reset (the program gets ECONNRESET), close (it sees the end), or connect (anew, to the old address)." enum:"reset,close,connect" default:"reset" placeholder:"WHAT"`
 	Unix          string `help:"What becomes of connections by unix sockets that lead out of the tree: reset (the program gets ECONNRESET), close (it sees the end), or connect (anew, by name)." enum:"reset,close,connect" default:"reset" placeholder:"WHAT"`
@@ -46,8 +46,13 @@ type restartRules struct {
 	Stderr        string `help:"What it gets as standard error." placeholder:"WHAT"`
 }
 
-func (c *restartRules) rules() (*policy.Policy, error) {
+// rules are the flags' rules and those of the policy: the one that is named, or
+// that of the job.
+func (c *restartRules) rules(ofJob string) (*policy.Policy, error) {
 	p, err := supervisor.ReadPolicy(c.Policy)
+	if c.Policy == "" {
+		p, err = supervisor.ReadJobPolicy(ofJob)
+	}
 	if err != nil {
 		return nil, err
 	}

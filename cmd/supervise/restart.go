@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"path/filepath"
@@ -93,10 +94,11 @@ func (c *restartCmd) restart(out *output, found *supervisor.FoundImage) (*superv
 	if err != nil {
 		return nil, err
 	}
-	if _, err := memimg.ReadManifest(found.Dir); err != nil {
+	manifest, err := memimg.ReadManifest(found.Dir)
+	if err != nil {
 		return nil, &imageError{found, err}
 	}
-	rules, err := c.rules()
+	rules, err := c.rules(manifest.Summary.Policy)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +115,7 @@ func (c *restartCmd) restart(out *output, found *supervisor.FoundImage) (*superv
 
 		Policy:     rules,
 		Net:        restorer.Net(c.Net),
-		PolicyFile: c.Policy,
+		PolicyFile: cmp.Or(c.Policy, manifest.Summary.Policy),
 
 		Hook:     bar.hook(bar.endAtRelease),
 		Progress: bar.update,

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"supervise/internal/features"
 	"supervise/supervisor"
 )
 
@@ -18,7 +19,7 @@ func (c *runCmd) Help() string {
 		"Should supervise be killed, the program goes on."
 }
 
-func (c *runCmd) Run() error {
+func (c *runCmd) Run(out *output) error {
 	command := c.Command
 	if command[0] == "--" {
 		command = command[1:]
@@ -38,6 +39,9 @@ func (c *runCmd) Run() error {
 	if err != nil {
 		return &ownError{err}
 	}
+	if c.Interval > 0 {
+		warnUntraceable(out)
+	}
 	status, err := supervisor.Run(supervisor.RunOptions{Command: command, Name: c.Name, Dir: dir, Program: version(), Policy: c.Policy,
 		NoIoUring: c.NoIoUring, Schedule: c.schedule()})
 	if err != nil {
@@ -45,4 +49,13 @@ func (c *runCmd) Run() error {
 	}
 	supervisor.End(status)
 	return nil
+}
+
+// warnUntraceable says at once what every snapshot of the schedule would: the
+// process that takes it is no ancestor of the program, as Yama wants it.
+func warnUntraceable(out *output) {
+	if attach := features.Probe("attach"); !attach.OK {
+		out.log.Warn().Str("reason", attach.Reason).Str("hint", attach.Enable).
+			Msg("snapshots will fail: this user may trace only descendants, and they are taken by a process beside the program")
+	}
 }

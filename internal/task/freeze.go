@@ -169,7 +169,7 @@ func (f *freezer) whyNotSeized(pid PID, tid TID, cause error) (mine bool, err er
 	case st.TracerPID == os.Getpid() || st.TracerPID == syscall.Gettid():
 		return true, nil
 	case st.TracerPID != 0:
-		return false, &TracedError{PID: pid, TID: tid, Tracer: PID(st.TracerPID)}
+		return false, traced(pid, tid, PID(st.TracerPID))
 	case st.State == 'Z' || st.State == 'X':
 		return false, nil
 	}

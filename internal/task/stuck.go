@@ -34,10 +34,20 @@ type TracedError struct {
 	PID    PID
 	TID    TID
 	Tracer PID
+	Comm   string // of the tracer; empty if it is out of sight
 }
 
 func (e *TracedError) Error() string {
-	return fmt.Sprintf("freeze task %d of pid %d: traced by pid %d already", e.TID, e.PID, e.Tracer)
+	return fmt.Sprintf("freeze task %d of pid %d: traced by pid %d (%s) already", e.TID, e.PID, e.Tracer, e.Comm)
+}
+
+// traced says who traces a task.
+func traced(pid PID, tid TID, tracer PID) error {
+	e := &TracedError{PID: pid, TID: tid, Tracer: tracer}
+	if st, err := procfs.ReadStat(int(tracer)); err == nil {
+		e.Comm = st.Comm
+	}
+	return e
 }
 
 func (t *Thread) stuck() error {
