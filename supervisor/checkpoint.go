@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"supervise/internal/task"
 	"supervise/memimg"
@@ -154,21 +153,25 @@ func lastImage(jobDir string) (int, error) {
 		if n == 0 || !e.IsDir() {
 			continue
 		}
-		if dir := filepath.Join(jobDir, e.Name()); !removeLeftover(dir) {
+		if dir := filepath.Join(jobDir, e.Name()); removeLeftover(dir) != nil {
 			last = max(last, n)
 		}
 	}
 	return last, nil
 }
 
-// removeLeftover removes the directory of an image whose writer was killed. A
-// writer may be between making its directory and marking it, so an empty one
-// must be old.
-func removeLeftover(dir string) bool {
-	if memimg.Leftover(dir) {
-		return memimg.RemoveLeftover(dir) == nil
+// isLeftover reports whether a killed writer or remover has left the directory
+// of an image. An empty one is left by either: whoever makes one holds the lock
+// of the job, which the caller does.
+func isLeftover(dir string) bool {
+	entries, err := os.ReadDir(dir)
+	return err == nil && len(entries) == 0 || memimg.Leftover(dir)
+}
+
+// removeLeftover removes it, and no other. The job's lock is held.
+func removeLeftover(dir string) error {
+	if os.Remove(dir) == nil { // it was empty
+		return nil
 	}
-	const old = 10 * time.Minute
-	info, err := os.Lstat(dir)
-	return err == nil && time.Since(info.ModTime()) > old && os.Remove(dir) == nil
+	return memimg.RemoveLeftover(dir)
 }

@@ -216,8 +216,14 @@ func TestNewImageDir(t *testing.T) {
 		if err != nil || filepath.Base(got) != want {
 			t.Errorf("%s, %v; want %s", got, err, want)
 		}
+		if err := os.WriteFile(filepath.Join(got, "pages"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := os.Mkdir(filepath.Join(job, "12345"), 0o700); err != nil {
+	if err := os.Mkdir(filepath.Join(job, "23456"), 0o700); err != nil { // empty: left by a remover
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(job, "12345", "x"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := newImageDir(job); err != nil || filepath.Base(got) != "12346" {

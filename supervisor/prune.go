@@ -131,7 +131,7 @@ func judge(dir string, images []*StoredImage, r Retention) ([]Verdict, error) {
 		if v.Why == "" {
 			v.Why = needed.why(i)
 		}
-		v.Remove = v.Why == "" || i.State == Unfinished && memimg.Leftover(i.Dir)
+		v.Remove = v.Why == "" || i.State == Unfinished && isLeftover(i.Dir)
 		verdicts = append(verdicts, v)
 	}
 	return verdicts, nil
@@ -164,7 +164,7 @@ func removeAll(verdicts []Verdict) error {
 func removeImage(i *StoredImage) error {
 	err := memimg.Remove(i.Dir)
 	if errors.Is(err, memimg.ErrUnfinished) {
-		err = memimg.RemoveLeftover(i.Dir)
+		err = removeLeftover(i.Dir)
 	}
 	if err != nil {
 		return fmt.Errorf("remove %s: %w", i.Name(), err)
