@@ -228,7 +228,7 @@ func TestMissingFiles(t *testing.T) {
 // TestRefused wants a snapshot of a tree with things in it that cannot be
 // captured. When one of them can be, its row moves to the programs.
 func TestRefused(t *testing.T) {
-	kinds := []string{"tcp", "netlink", "io_uring", "fanotify", "userfaultfd", "mqueue", "mqnotify",
+	kinds := []string{"tcp", "io_uring", "fanotify", "userfaultfd", "mqueue", "mqnotify",
 		"pastparent", "ownfiles", "landlock", "seccomp", "seccompkill", "strict",
 		"io_uring userfaultfd mqueue"}
 	for _, kind := range kinds {

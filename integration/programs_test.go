@@ -135,6 +135,7 @@ var programs = func() []program {
 		one("unixempty").without("the second snapshot is refused: TestEmptyMessages", "continue"),
 		one("unixtraffic").rootOnly(),
 		one("udp").alone(),
+		one("netlink").alone(),
 		one("udp").named("udpempty").with("empty").alone().without("the second snapshot is refused", "continue"),
 		one("tcplisten").alone(),
 		one("fifos").alone(),

@@ -3,10 +3,13 @@ package netstate
 import (
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
 	"supervise/fdstate"
+	"supervise/policy"
 )
 
 // Datagram is the image record of a socket of AF_INET or AF_INET6 that makes
@@ -25,9 +28,7 @@ type Datagram struct {
 	Shutdown uint8        `cbor:"7,keyasint,omitempty" json:"shutdown,omitempty"`
 	Queue    []Packet     `cbor:"8,keyasint,omitempty" json:"queue,omitempty"`
 	Groups   []Membership `cbor:"9,keyasint,omitempty" json:"groups,omitempty"`
-	Options  []Option     `cbor:"10,keyasint,omitempty" json:"options,omitempty"`
-	Buffers  Buffers      `cbor:"11,keyasint" json:"buffers"`
-	Filter   *Filter      `cbor:"12,keyasint,omitempty" json:"filter,omitempty"`
+	Settings Settings     `cbor:"10,keyasint" json:"settings"`
 
 	net *datagramNet
 }
@@ -42,19 +43,14 @@ type Packet struct {
 	Segment int    `cbor:"6,keyasint,omitempty" json:"segment_size,omitempty"` // of UDP_GRO: it is many of this size
 }
 
-// isDatagramOf matches sockets by type and protocols; no protocol is any.
+// isInet matches sockets by type and protocols; no protocol is any.
 func isInet(typ int, protocols ...int) func(*fdstate.Desc) bool {
 	return func(d *fdstate.Desc) bool {
 		s := d.Socket
 		if !isSocket(d) || s.Domain != unix.AF_INET && s.Domain != unix.AF_INET6 || s.Type != typ {
 			return false
 		}
-		for _, p := range protocols {
-			if s.Protocol == p {
-				return true
-			}
-		}
-		return len(protocols) == 0
+		return len(protocols) == 0 || slices.Contains(protocols, s.Protocol)
 	}
 }
 
@@ -83,7 +79,7 @@ func (rec *Datagram) Check(*fdstate.State) error {
 			return err
 		}
 	}
-	return errors.Join(checkOptions(rec.Options), rec.Filter.check())
+	return rec.Settings.check()
 }
 
 func (rec *Datagram) checkAddr(at Addr) error {
@@ -91,6 +87,26 @@ func (rec *Datagram) checkAddr(at Addr) error {
 		return fmt.Errorf("%s is not an address of the socket's family", at)
 	}
 	return nil
+}
+
+// LocalAddrs are the addresses that it needs (see Addresses).
+func (rec *Datagram) LocalAddrs() []netip.Addr {
+	if at, ok := rec.Local.inet(); ok && !at.Addr().IsUnspecified() {
+		return []netip.Addr{at.Addr()}
+	}
+	return nil
+}
+
+// Ends are the socket's for rules.
+func (rec *Datagram) Ends() policy.Ends {
+	var e policy.Ends
+	if len(rec.Local) > 0 {
+		e.Local = rec.Local.String()
+	}
+	if len(rec.Peer) > 0 {
+		e.Peer, e.Direction = rec.Peer.String(), "out"
+	}
+	return e
 }
 
 // Restore has the socket made with all others: they send each other what was

@@ -17,9 +17,9 @@ var sampleDatagram = Datagram{Domain: unix.AF_INET, Type: unix.SOCK_DGRAM, Proto
 	Local: inetAddr(unix.AF_INET, netip.MustParseAddrPort("127.0.0.1:53")), Peer: inetAddr(unix.AF_INET, netip.MustParseAddrPort("192.0.2.1:9")),
 	Unreachable: true, Shutdown: 1, Queue: []Packet{{Data: []byte("x"), From: inetAddr(unix.AF_INET, netip.MustParseAddrPort("192.0.2.1:9")),
 		To: []byte{127, 0, 0, 1}, TTL: 3, Class: 4, Segment: 5}},
-	Groups:  []Membership{{Interface: "lo", Group: []byte{239, 1, 2, 3}, Only: true, Sources: [][]byte{{127, 0, 0, 1}}}},
-	Options: []Option{{Level: unix.IPPROTO_IP, Name: unix.IP_TTL, Value: []byte{1, 0, 0, 0}}}, Buffers: Buffers{Send: 4608},
-	Filter: &Filter{Code: make([]byte, 8), Locked: true}}
+	Groups: []Membership{{Interface: "lo", Group: []byte{239, 1, 2, 3}, Only: true, Sources: [][]byte{{127, 0, 0, 1}}}},
+	Settings: Settings{Options: []Option{{Level: unix.IPPROTO_IP, Name: unix.IP_TTL, Value: []byte{1, 0, 0, 0}}}, Buffers: Buffers{Send: 4608},
+		Filter: &Filter{Code: make([]byte, 8), Locked: true}}}
 
 // TestDatagramRecord writes and reads a record, and refuses what would send
 // the restore side astray.
@@ -43,7 +43,7 @@ func TestDatagramRecord(t *testing.T) {
 		"not a datagram socket":     func(d *Datagram) { d.Type = unix.SOCK_STREAM },
 		"not an address of the soc": func(d *Datagram) { d.Local = d.Local[:8] },
 		"0a00":                      func(d *Datagram) { d.Queue = []Packet{{From: Addr{10, 0}}} },
-		"not a packet filter":       func(d *Datagram) { d.Filter = &Filter{Code: make([]byte, 9)} },
+		"not a packet filter":       func(d *Datagram) { d.Settings.Filter = &Filter{Code: make([]byte, 9)} },
 		"not an address of a multi": func(d *Datagram) { d.Groups = []Membership{{Interface: "lo", Group: []byte{1}}} },
 		"not the name of an inter":  func(d *Datagram) { d.Groups = []Membership{{Group: []byte{239, 1, 2, 3}}} },
 	} {

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"supervise/fdstate"
+	"supervise/policy"
 )
 
 // datagramSurvey is what one snapshot knows of the host.
@@ -36,6 +37,21 @@ func (s *datagramSurvey) capture(d *fdstate.Desc, all *fdstate.Survey) (fdstate.
 		return nil, err
 	}
 	return rec, rec.waiting(d, all, fd, e)
+}
+
+// endsOf are those of a socket of a running tree.
+func (s *datagramSurvey) endsOf(d *fdstate.Desc) policy.Ends {
+	rec := &Datagram{Domain: d.Socket.Domain, Type: d.Socket.Type, Protocol: d.Socket.Protocol}
+	fd, err := d.Copy()
+	if err != nil {
+		return policy.Ends{}
+	}
+	defer unix.Close(fd)
+	e, err := s.tables.find(d.PID, rec.Domain, rec.Type, rec.Protocol, d.Stat.Ino)
+	if err != nil || rec.addresses(fd, e) != nil {
+		return policy.Ends{}
+	}
+	return rec.Ends()
 }
 
 // refuse refuses what cannot be read back.
@@ -84,21 +100,9 @@ func (rec *Datagram) addresses(fd int, e inetEntry) error {
 
 // settings reads what can be set.
 func (rec *Datagram) settings(fd int) error {
-	fresh, err := unix.Socket(rec.Domain, rec.Type|unix.SOCK_CLOEXEC, rec.Protocol)
-	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
-		return fdstate.Refuse("this user may not make such a socket, so it could not come back", "take the snapshot as root")
-	}
+	var err error
+	rec.Settings, err = readSettings(fd, rec.Domain, rec.Type, rec.Protocol, socketOptions, ipOptions, ip6Options, rawOptions, udpOptions)
 	if err != nil {
-		return err
-	}
-	defer unix.Close(fresh)
-	if rec.Options, err = readOptions(fd, fresh, socketOptions, ipOptions, ip6Options, rawOptions, udpOptions); err != nil {
-		return err
-	}
-	if rec.Filter, err = readFilter(fd); err != nil {
-		return err
-	}
-	if rec.Buffers, err = readBuffers(fd, fresh); err != nil {
 		return err
 	}
 	ready, err := fdstate.Poll(fd, unix.POLLIN|unix.POLLRDHUP)
@@ -109,16 +113,6 @@ func (rec *Datagram) settings(fd int) error {
 		rec.Shutdown = shutRead
 	}
 	return err
-}
-
-// option gives the value of an option of one number, 0 if it is as usual.
-func (rec *Datagram) option(level, name int) byte {
-	for _, o := range rec.Options {
-		if o.Level == level && o.Name == name && len(o.Value) > 0 {
-			return o.Value[0]
-		}
-	}
-	return 0
 }
 
 // memberships finds the groups that it is in.
@@ -170,8 +164,8 @@ func (rec *Datagram) waiting(d *fdstate.Desc, all *fdstate.Survey, fd int, e ine
 // asked for no more (IP_RECVERR, time stamps) hears of nothing else (Linux
 // net/ipv4/udp.c:__udp4_lib_err, v6.12).
 func (rec *Datagram) knownError() bool {
-	asked := rec.option(unix.IPPROTO_IP, unix.IP_RECVERR) | rec.option(unix.IPPROTO_IPV6, unix.IPV6_RECVERR) |
-		rec.option(unix.SOL_SOCKET, unix.SO_TIMESTAMPING) | rec.option(unix.SOL_SOCKET, unix.SO_ZEROCOPY)
+	asked := rec.Settings.option(unix.IPPROTO_IP, unix.IP_RECVERR) | rec.Settings.option(unix.IPPROTO_IPV6, unix.IPV6_RECVERR) |
+		rec.Settings.option(unix.SOL_SOCKET, unix.SO_TIMESTAMPING) | rec.Settings.option(unix.SOL_SOCKET, unix.SO_ZEROCOPY)
 	peer, ok := rec.Peer.inet()
 	local, _ := rec.Local.inet()
 	return asked == 0 && ok && rec.udp() && (peer.Addr().Unmap().IsLoopback() || peer.Addr() == local.Addr())

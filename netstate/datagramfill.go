@@ -49,7 +49,7 @@ func (n *datagramNet) fill(s *datagramSock) error {
 	}
 	// Of several sockets with one address, that which is connected to the
 	// sender gets what it sends.
-	shared := rec.option(unix.SOL_SOCKET, unix.SO_REUSEPORT)|rec.option(unix.SOL_SOCKET, unix.SO_REUSEADDR) != 0
+	shared := rec.Settings.option(unix.SOL_SOCKET, unix.SO_REUSEPORT)|rec.Settings.option(unix.SOL_SOCKET, unix.SO_REUSEADDR) != 0
 	for i := range rec.Queue {
 		m := &rec.Queue[i]
 		if shared {

@@ -97,7 +97,7 @@ func (m *Packet) control(oob []byte) error {
 
 // refuse refuses a queue that cannot be filled again as it is.
 func (p *datagramPeek) refuse(e inetEntry) error {
-	if p.rec.option(unix.SOL_SOCKET, unix.SO_BINDTODEVICE) != 0 {
+	if p.rec.Settings.option(unix.SOL_SOCKET, unix.SO_BINDTODEVICE) != 0 {
 		return fdstate.RefuseNow("datagrams wait in it, and it is bound to an interface")
 	}
 	local, _ := p.rec.Local.inet()

@@ -91,7 +91,7 @@ func (n *datagramNet) make(s *datagramSock) error {
 	if s.usual, err = unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUF); err != nil {
 		return err
 	}
-	if err := setOptions(s.fd, rec.Options, atFirst); err != nil || len(rec.Local) == 0 {
+	if err := setOptions(s.fd, rec.Settings.Options, atFirst); err != nil || len(rec.Local) == 0 {
 		return err
 	}
 	return bindError(rec.Local, useAddr(unix.SYS_BIND, s.fd, rec.Local))
@@ -131,14 +131,10 @@ func (n *datagramNet) finish(s *datagramSock) error {
 			return err
 		}
 	}
-	if err := setOptions(s.fd, rec.Options, atEnd); err != nil {
-		return err
-	}
-	b := rec.Buffers
-	if b.Receive == 0 && len(rec.Queue) > 0 {
+	if b := &rec.Settings.Buffers; b.Receive == 0 && len(rec.Queue) > 0 {
 		b.Receive = s.usual
 	}
-	if err := errors.Join(b.set(s.fd), rec.Filter.set(s.fd)); err != nil {
+	if err := rec.Settings.complete(s.fd); err != nil {
 		return err
 	}
 	if how := int(rec.Shutdown) - 1; how >= 0 && how <= unix.SHUT_RDWR {

@@ -19,7 +19,6 @@ static int o_tcp(void) {
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	return bind(s, (void *)&a, sizeof a) || listen(s, 1) ? -1 : s;
 }
-static int o_netlink(void) { return socket(AF_NETLINK, SOCK_RAW, 0); }
 static int o_io_uring(void) {
 	struct io_uring_params p = {0};
 	return syscall(SYS_io_uring_setup, 8, &p);
@@ -140,7 +139,7 @@ static const struct {
 	int (*make)(void);
 } kinds[] = {
 #define O(n) {#n, o_##n}
-	O(socketpair), O(tcp), O(netlink), O(io_uring), O(fanotify), O(userfaultfd), O(sysvshm), O(pidfd), O(mqueue), O(mqnotify),
+	O(socketpair), O(tcp), O(io_uring), O(fanotify), O(userfaultfd), O(sysvshm), O(pidfd), O(mqueue), O(mqnotify),
 	O(pastparent), O(ownfiles), O(landlock), O(seccomp), O(seccompkill), O(strict),
 	O(aio), O(secretmem), O(uffd),
 	O(traced), O(none),
