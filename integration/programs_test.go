@@ -136,6 +136,7 @@ var programs = func() []program {
 		one("unixtraffic").rootOnly(),
 		one("udp").alone(),
 		one("netlink").alone(),
+		one("packet").asRoot().alone(),
 		one("udp").named("udpempty").with("empty").alone().without("the second snapshot is refused", "continue"),
 		one("tcplisten").alone(),
 		one("fifos").alone(),

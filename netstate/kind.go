@@ -55,7 +55,8 @@ func (s *Sockets) Kinds() []fdstate.Kind {
 		{Tag: 202, Name: "ipv6 socket", Match: family(unix.AF_INET6), Capture: refuseSocket},
 		{Tag: 203, Name: "netlink socket", Match: family(unix.AF_NETLINK), Capture: captureNetlink, New: func() fdstate.Record { return new(Netlink) },
 			Only: "nothing waits in it, and its protocol keeps nothing for it"},
-		{Tag: 204, Name: "packet socket", Match: family(unix.AF_PACKET), Capture: refuseSocket},
+		{Tag: 204, Name: "packet socket", Match: family(unix.AF_PACKET), Capture: capturePacket, New: func() fdstate.Record { return new(PacketSocket) },
+			Only: "nothing waits in it, and it has no ring"},
 		{Tag: 205, Name: "vsock socket", Match: family(unix.AF_VSOCK), Capture: refuseSocket},
 		{Tag: 206, Name: "other socket", Match: isSocket, Capture: refuseSocket},
 	}

@@ -180,14 +180,11 @@ func readMembership(fd int, g group, room int) (Membership, error) {
 
 // join has a socket join the group again.
 func (m *Membership) join(fd int) error {
-	ifreq, err := unix.NewIfreq(m.Interface)
+	index, err := interfaceIndex(fd, m.Interface)
 	if err != nil {
 		return err
 	}
-	if err := unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, ifreq); err != nil {
-		return &HostError{Why: fmt.Sprintf("there is no network interface %s here, on which a socket was in a multicast group", m.Interface), Err: err}
-	}
-	index, addr := ifreq.Uint32(), m.addr()
+	addr := m.addr()
 	for _, source := range m.Sources {
 		if !m.Only {
 			break

@@ -32,7 +32,7 @@ const (
 )
 
 // optionTables are all of them, for options out of an image.
-var optionTables = [][]optionRow{socketOptions, ipOptions, ip6Options, rawOptions, udpOptions, tcpOptions, tcpFreeOptions, netlinkOptions}
+var optionTables = [][]optionRow{socketOptions, ipOptions, ip6Options, rawOptions, udpOptions, tcpOptions, tcpFreeOptions, netlinkOptions, packetOptions}
 
 // socketOptions are the options of SOL_SOCKET that any socket can have. Buffer
 // sizes are not among them: see buffers.
