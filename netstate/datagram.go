@@ -43,6 +43,25 @@ type Packet struct {
 	Segment int    `cbor:"6,keyasint,omitempty" json:"segment_size,omitempty"` // of UDP_GRO: it is many of this size
 }
 
+// datagramKinds are the rows of sockets that make no connections.
+func datagramKinds() []fdstate.Kind {
+	survey := &datagramSurvey{tables: inetTables{}}
+	net := &datagramNet{senders: map[string]*sender{}, local: map[netip.Addr]bool{}}
+	fresh := func() fdstate.Record { return &Datagram{net: net} }
+	return []fdstate.Kind{
+		{Tag: 210, Name: "udp socket", Match: isInet(unix.SOCK_DGRAM, unix.IPPROTO_UDP, unix.IPPROTO_UDPLITE),
+			Ends: survey.endsOf, Capture: survey.capture, New: fresh, Shared: true},
+		{Tag: 211, Name: "ping socket", Match: isInet(unix.SOCK_DGRAM, unix.IPPROTO_ICMP, unix.IPPROTO_ICMPV6),
+			Ends: survey.endsOf, Capture: survey.capture, New: fresh, Shared: true, Only: "nothing waits in it"},
+		{Tag: 212, Name: "raw socket", Match: isInet(unix.SOCK_RAW),
+			Ends: survey.endsOf, Capture: survey.capture, New: fresh, Shared: true, Only: "nothing waits in it"},
+		{Tag: 203, Name: "netlink socket", Match: family(unix.AF_NETLINK), Capture: captureNetlink, New: func() fdstate.Record { return new(Netlink) },
+			Only: "nothing waits in it, and its protocol keeps nothing for it"},
+		{Tag: 204, Name: "packet socket", Match: family(unix.AF_PACKET), Capture: capturePacket, New: func() fdstate.Record { return new(PacketSocket) },
+			Only: "nothing waits in it, and it has no ring"},
+	}
+}
+
 // isInet matches sockets by type and protocols; no protocol is any.
 func isInet(typ int, protocols ...int) func(*fdstate.Desc) bool {
 	return func(d *fdstate.Desc) bool {

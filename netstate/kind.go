@@ -8,7 +8,6 @@ package netstate
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -35,31 +34,18 @@ func New(control map[uint32][]byte) *Sockets {
 // Kinds lists the families of sockets.
 func (s *Sockets) Kinds() []fdstate.Kind {
 	survey, net := s.survey, s.net
-	datagrams := &datagramSurvey{tables: inetTables{}}
-	datagramNet := &datagramNet{senders: map[string]*sender{}, local: map[netip.Addr]bool{}}
-	newDatagram := func() fdstate.Record { return &Datagram{net: datagramNet} }
 	tcp := &tcpSurvey{ends: map[uint32]*tcpEnd{}, options: map[usualKey][]byte{}}
 	tcpNet := &tcpNet{byID: map[uint64]*tcpSock{}}
-	return []fdstate.Kind{ // tags are in images: never renumber
+	return slices.Concat(datagramKinds(), []fdstate.Kind{ // tags are in images: never renumber
 		{Tag: 200, Name: "unix socket", Match: family(unix.AF_UNIX), Explore: survey.explore, Outside: survey.leadsOutside, Ends: survey.endsOf, Capture: survey.capture,
 			New: func() fdstate.Record { return &Unix{net: net} }, Shared: true, Only: "but connections out of the tree end with a restart, or are made anew by a rule"},
-		{Tag: 210, Name: "udp socket", Match: isInet(unix.SOCK_DGRAM, unix.IPPROTO_UDP, unix.IPPROTO_UDPLITE),
-			Ends: datagrams.endsOf, Capture: datagrams.capture, New: newDatagram, Shared: true},
-		{Tag: 211, Name: "ping socket", Match: isInet(unix.SOCK_DGRAM, unix.IPPROTO_ICMP, unix.IPPROTO_ICMPV6),
-			Ends: datagrams.endsOf, Capture: datagrams.capture, New: newDatagram, Shared: true, Only: "nothing waits in it"},
-		{Tag: 212, Name: "raw socket", Match: isInet(unix.SOCK_RAW),
-			Ends: datagrams.endsOf, Capture: datagrams.capture, New: newDatagram, Shared: true, Only: "nothing waits in it"},
 		{Tag: 220, Name: "tcp socket", Match: isTCP, Explore: tcp.explore, Outside: tcp.leadsOutside, Ends: tcp.endsOf, Capture: tcp.capture,
 			New: func() fdstate.Record { return &TCP{net: tcpNet} }, Shared: true, Only: "but connections out of the tree end with a restart, or are made anew by a rule"},
 		{Tag: 201, Name: "ipv4 socket", Match: family(unix.AF_INET), Capture: refuseSocket},
 		{Tag: 202, Name: "ipv6 socket", Match: family(unix.AF_INET6), Capture: refuseSocket},
-		{Tag: 203, Name: "netlink socket", Match: family(unix.AF_NETLINK), Capture: captureNetlink, New: func() fdstate.Record { return new(Netlink) },
-			Only: "nothing waits in it, and its protocol keeps nothing for it"},
-		{Tag: 204, Name: "packet socket", Match: family(unix.AF_PACKET), Capture: capturePacket, New: func() fdstate.Record { return new(PacketSocket) },
-			Only: "nothing waits in it, and it has no ring"},
 		{Tag: 205, Name: "vsock socket", Match: family(unix.AF_VSOCK), Capture: refuseSocket},
 		{Tag: 206, Name: "other socket", Match: isSocket, Capture: refuseSocket},
-	}
+	})
 }
 
 // isSocket matches sockets, except those that are open as a path only.
