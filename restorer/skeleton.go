@@ -1,7 +1,6 @@
 package restorer
 
 import (
-	"encoding/binary"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -17,13 +16,8 @@ func (r *restart) skeleton() error {
 	if err != nil {
 		return err
 	}
-	for _, n := range sk.top {
-		if n.held != nil {
-			continue // made with another of its session
-		}
-		if err := sk.plant(n); err != nil {
-			return err
-		}
+	if err := sk.grow(sk.builder, sk.top, sk.ids.topFlags(), sk.outside.session); err != nil {
+		return err
 	}
 	if err := sk.groups(); err != nil {
 		return err
@@ -46,6 +40,8 @@ type node struct {
 	tty                int
 	flags              uint64  // of clone(2): what it shares with its maker
 	makes              []*node // its children, but for those that a sibling of theirs makes, and siblings
+	maker              *node   // or nil: the builder
+	outside            bool    // it makes some that stay in the group of the restart
 	held               *task.Process
 }
 
@@ -57,10 +53,11 @@ type skeleton struct {
 	byID    map[task.ID]*node
 	outside struct{ group, session task.ID } // ids of the root that lead out of the tree, or 0
 	ended   map[task.ID]bool                 // sessions whose leaders have died
+	group   map[*task.Process]task.ID        // that each is in so far
 }
 
 func (r *restart) newSkeleton() (*skeleton, error) {
-	sk := &skeleton{restart: r, byID: map[task.ID]*node{}, ended: map[task.ID]bool{}}
+	sk := &skeleton{restart: r, byID: map[task.ID]*node{}, ended: map[task.ID]bool{}, group: map[*task.Process]task.ID{}}
 	makers, err := r.tree.Makers()
 	if err != nil {
 		return nil, err
@@ -81,6 +78,12 @@ func (r *restart) newSkeleton() (*skeleton, error) {
 	if sk.byID[root.group] == nil {
 		sk.outside.group = root.group
 	}
+	sk.group[sk.builder] = sk.outside.group
+	for _, n := range sk.all {
+		for m := n.maker; n.group == sk.outside.group && m != nil && !m.outside; m = m.maker {
+			m.outside = true
+		}
+	}
 	return sk, nil
 }
 
@@ -95,6 +98,7 @@ func (sk *skeleton) add(maker task.ID, n *node) {
 	if maker != n.parent {
 		n.flags |= unix.CLONE_PARENT
 	}
+	n.maker = m
 	m.makes = append(m.makes, n)
 }
 
@@ -105,47 +109,67 @@ func (sk *skeleton) leads(n *node) bool {
 	return n.session == n.id && n.session != sk.outside.session
 }
 
-// plant makes a top-level process: a child of ours, or of the namespace's init.
-func (sk *skeleton) plant(n *node) error {
-	flags := uint64(0)
-	if !sk.ids.namespace {
-		flags = unix.CLONE_PARENT
+// topFlags make the builder's processes children of ours, where they are not
+// children of the namespace's init.
+func (ids *idsPlan) topFlags() uint64 {
+	if ids.namespace {
+		return 0
 	}
-	return sk.grow(sk.builder, n, flags, sk.outside.session)
+	return unix.CLONE_PARENT
 }
 
-// grow has maker, which is in the given session, make n, and n what it makes in
-// turn. What n makes in the old session comes before setsid.
-func (sk *skeleton) grow(maker *task.Process, n *node, flags uint64, session task.ID) error {
-	if !sk.leads(n) && n.session != session {
-		return sk.growOrphan(maker, n, flags)
+// grow has maker, which is in the given session, make those of nodes that are
+// not there yet, and them what they make in turn.
+func (sk *skeleton) grow(maker *task.Process, nodes []*node, flags uint64, session task.ID) error {
+	var plain []*node
+	for _, n := range nodes {
+		if n.held == nil && (sk.leads(n) || n.session == session) {
+			plain = append(plain, n)
+		}
 	}
-	p, err := sk.clone(maker, n.id, flags|n.flags, n.exitSignal)
-	if err != nil {
+	if err := sk.clone(maker, plain, flags); err != nil {
 		return err
 	}
-	n.held = p
-	sk.known[n.id] = p
-	if sk.leads(n) {
+	for _, n := range plain {
+		if err := sk.raise(n, session); err != nil {
+			return err
+		}
+	}
+	for _, n := range nodes {
+		if n.held != nil {
+			continue
+		}
+		if err := sk.growOrphan(maker, n, flags); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// raise has n, which was born in the given session, begin its own and its
+// group, and make what it makes. What it makes in the old session comes
+// before setsid, all else after setpgid, so that it need not move.
+func (sk *skeleton) raise(n *node, session task.ID) error {
+	switch {
+	case sk.leads(n):
+		var early []*node
 		for _, c := range n.makes {
 			if c.session == session && !sk.leads(c) {
-				if err := sk.grow(p, c, 0, session); err != nil {
-					return err
-				}
+				early = append(early, c)
 			}
+		}
+		if err := sk.grow(n.held, early, 0, session); err != nil {
+			return err
 		}
 		if err := sk.lead(n); err != nil {
 			return err
 		}
-	}
-	for _, c := range n.makes {
-		if c.held == nil {
-			if err := sk.grow(p, c, 0, n.session); err != nil {
-				return err
-			}
+	case n.group == n.id && !n.outside:
+		if err := sk.leadGroup(n); err != nil {
+			return err
 		}
 	}
-	return nil
+	return sk.grow(n.held, n.makes, 0, n.session)
 }
 
 // growOrphan makes n in a session whose leader has died: a process with the
@@ -156,19 +180,16 @@ func (sk *skeleton) growOrphan(parent *task.Process, n *node, flags uint64) erro
 	for _, c := range mates {
 		flags |= c.flags // what they share comes through the leader
 	}
-	leader, err := sk.clone(parent, n.session, flags, 0)
+	leader, err := sk.standIn(parent, n.session, flags)
 	if err != nil {
 		return fmt.Errorf("leader of session %d: %w", n.session, err)
 	}
-	sk.known[n.session] = leader
 	if _, err := leader.Call(unix.SYS_SETSID); err != nil {
 		return fmt.Errorf("session %d: %w", n.session, err)
 	}
-	sk.ended[n.session] = true
-	for _, c := range mates {
-		if err := sk.grow(leader, c, 0, n.session); err != nil {
-			return err
-		}
+	sk.ended[n.session], sk.group[leader] = true, n.session
+	if err := sk.grow(leader, mates, 0, n.session); err != nil {
+		return err
 	}
 	if sk.byHeld(parent) != nil {
 		if _, err := parent.Call(unix.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 1); err != nil {
@@ -220,6 +241,7 @@ func (sk *skeleton) lead(n *node) error {
 	if _, err := n.held.Call(unix.SYS_SETSID); err != nil {
 		return fmt.Errorf("session %d: %w", n.id, err)
 	}
+	sk.group[n.held] = n.id
 	if n.tty == 0 || sk.foreignTerminal(n) {
 		return nil
 	}
@@ -232,78 +254,36 @@ func (sk *skeleton) lead(n *node) error {
 	return err
 }
 
-// clone makes a child process of parent with the given id.
-func (sk *skeleton) clone(parent *task.Process, id task.ID, flags uint64, exitSignal int) (*task.Process, error) {
+// clone has maker make nodes.
+func (sk *skeleton) clone(maker *task.Process, nodes []*node, flags uint64) error {
+	births := make([]task.Birth, len(nodes))
+	for i, n := range nodes {
+		births[i] = birth(flags|n.flags, n.exitSignal, n.id)
+	}
+	made, err := maker.CloneAll(births)
+	for i, p := range made {
+		if p != nil {
+			nodes[i].held, sk.known[nodes[i].id], sk.group[p] = p, p, sk.group[maker]
+		}
+	}
+	return err
+}
+
+// standIn has parent make a process that is none of the tree's.
+func (sk *skeleton) standIn(parent *task.Process, id task.ID, flags uint64) (*task.Process, error) {
+	made, err := parent.CloneAll([]task.Birth{birth(flags, 0, id)})
+	if err != nil {
+		return nil, err
+	}
+	sk.known[id] = made[0]
+	return made[0], nil
+}
+
+func birth(flags uint64, exitSignal int, id task.ID) task.Birth {
 	if flags&unix.CLONE_PARENT != 0 {
 		exitSignal = 0 // the kernel takes the parent's (Linux kernel/fork.c:copy_process)
 	}
-	return parent.Clone(flags, exitSignal, id)
-}
-
-// groups puts every process into its process group, leaders first. A group
-// whose leader has died gets one for the moment.
-func (sk *skeleton) groups() error {
-	for _, n := range sk.all {
-		if n.group == n.id && !sk.leads(n) {
-			if _, err := n.held.Call(unix.SYS_SETPGID, 0, 0); err != nil {
-				return fmt.Errorf("group %d: %w", n.group, err)
-			}
-		}
-	}
-	dead := map[task.ID]*task.Process{} // stand-ins, and who made them
-	for _, n := range sk.all {
-		if n.group == n.id || n.group == sk.outside.group {
-			continue
-		}
-		if sk.byID[n.group] == nil && dead[n.group] == nil && !sk.ended[n.group] {
-			if err := sk.deadGroup(n); err != nil {
-				return err
-			}
-			dead[n.group] = n.held
-		}
-		if _, err := n.held.Call(unix.SYS_SETPGID, 0, n.group); err != nil {
-			return fmt.Errorf("put process %d into group %d: %w", n.id, n.group, err)
-		}
-	}
-	for group, parent := range dead {
-		if err := sk.endLeader(group, parent); err != nil {
-			return err
-		}
-	}
-	return sk.foregrounds()
-}
-
-// foregrounds puts the right group into the foreground of each terminal of
-// the tree's own. The leader asks, with SIGTTOU blocked.
-func (sk *skeleton) foregrounds() error {
-	for _, n := range sk.all {
-		if !sk.leads(n) || n.foreground == 0 || !sk.ptys[n.tty] {
-			continue
-		}
-		name := fmt.Sprintf("/dev/pts/%d", ptsIndex(n.tty))
-		fd, err := n.held.Call(unix.SYS_OPEN, name, unix.O_RDWR|unix.O_NOCTTY, 0)
-		if err != nil {
-			return fmt.Errorf("open %s: %w", name, err)
-		}
-		var b task.Batch
-		b.Add(unix.SYS_IOCTL, fd, unix.TIOCSPGRP, binary.LittleEndian.AppendUint32(nil, uint32(n.foreground)))
-		b.Add(unix.SYS_CLOSE, fd)
-		if err := n.held.Run(&b); err != nil {
-			return fmt.Errorf("put group %d into the foreground of %s: %w", n.foreground, name, err)
-		}
-	}
-	return nil
-}
-
-// deadGroup makes a process that leads n's group.
-func (sk *skeleton) deadGroup(n *node) error {
-	stand, err := sk.clone(n.held, n.group, 0, 0)
-	if err != nil {
-		return fmt.Errorf("leader of group %d: %w", n.group, err)
-	}
-	sk.known[n.group] = stand
-	_, err = stand.Call(unix.SYS_SETPGID, 0, 0)
-	return err
+	return task.Birth{Flags: flags, ExitSignal: exitSignal, ID: id}
 }
 
 // zombies lets those die that were dead.

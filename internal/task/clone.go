@@ -40,16 +40,48 @@ func (b *Batch) AddClone(flags uint64, exitSignal int, id ID) *Call {
 // the given id; 0 leaves that to the kernel. An id that somebody has gives an
 // ErrIDTaken.
 func (p *Process) Clone(flags uint64, exitSignal int, id ID) (*Process, error) {
+	made, err := p.CloneAll([]Birth{{flags, exitSignal, id}})
+	if err != nil {
+		return nil, err
+	}
+	return made[0], nil
+}
+
+// Birth is a process to be made, as the arguments of Clone say it.
+type Birth struct {
+	Flags      uint64
+	ExitSignal int
+	ID         ID
+}
+
+// CloneAll is Clone for several processes. On error it gives those that were
+// made all the same, and nil for the others.
+func (p *Process) CloneAll(births []Birth) ([]*Process, error) {
 	var b Batch
-	c := b.AddClone(flags, exitSignal, id)
+	calls := make([]*Call, len(births))
+	for i, birth := range births {
+		calls[i] = b.AddClone(birth.Flags, birth.ExitSignal, birth.ID).Optional()
+	}
 	if err := p.Run(&b); err != nil {
-		return nil, fmt.Errorf("make process %d: %w", id, idTaken(err))
+		return nil, fmt.Errorf("make processes: %w", err)
 	}
 	tids, err := p.TakeNew()
 	if err != nil {
 		return nil, err
 	}
-	return AdoptProcess(p, tids[0], ID(c.Ret), flags&unix.CLONE_VM != 0)
+	made := make([]*Process, len(births))
+	var errs []error
+	for i, c := range calls {
+		if err := c.Err(); err != nil {
+			errs = append(errs, fmt.Errorf("make process %d: clone3 in task %d: %w", births[i].ID, p.Leader().TID, idTaken(err)))
+			continue
+		}
+		if made[i], err = AdoptProcess(p, tids[0], ID(c.Ret), births[i].Flags&unix.CLONE_VM != 0); err != nil {
+			errs = append(errs, err)
+		}
+		tids = tids[1:]
+	}
+	return made, errors.Join(errs...)
 }
 
 // CloneThreads runs a batch of AddClone.
