@@ -7,8 +7,6 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"supervise/internal/task"
 )
 
 // captureAttributes reads the small things that a single call sets again.
@@ -39,7 +37,7 @@ func captureAttributes(c *capture) error {
 }
 
 func restoreAttributes(r *restore) error {
-	var b task.Batch
+	b := &r.batch
 	if r.rec.Subreaper {
 		b.Add(unix.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 1)
 	}
@@ -49,13 +47,8 @@ func restoreAttributes(r *restore) error {
 	if r.rec.MDWE != 0 { // all mappings are made
 		b.Add(unix.SYS_PRCTL, unix.PR_SET_MDWE, r.rec.MDWE, 0, 0, 0)
 	}
-	if err := r.held.Run(&b); err != nil {
-		return err
-	}
 	if r.rec.Tiles {
-		if _, err := r.held.Call(unix.SYS_ARCH_PRCTL, archReqXcompPerm, xfeatureTileData); err != nil {
-			return fmt.Errorf("permission to use AMX tiles: %w", err)
-		}
+		b.Add(unix.SYS_ARCH_PRCTL, archReqXcompPerm, xfeatureTileData)
 	}
 	if err := r.writeProc("oom_score_adj", r.rec.OOMScoreAdj); err != nil {
 		return err

@@ -64,7 +64,7 @@ func captureCreds(c *threadCapture) error {
 //   - Ambient after permitted and inheritable, and before the bit that forbids it.
 //   - Capabilities go down last.
 func restoreCreds(r *threadRestore) error {
-	have, b := &r.base.Creds, &r.batch
+	have, b := &r.base.Creds, r.batch
 	want := r.creds().within(have)
 	if !want.same(have) {
 		raised := *have
@@ -125,12 +125,11 @@ func (c *Creds) within(have *Creds) *Creds {
 // restoreDumpable comes after all threads have their ids: each change has
 // cleared it (Linux kernel/cred.c:commit_creds, v6.18). 2, which sysctl
 // fs.suid_dumpable can make of that, cannot be set (man 2 PR_SET_DUMPABLE).
-func (rec *Process) restoreDumpable(held *task.Process) error {
-	have, err := held.Call(unix.SYS_PRCTL, unix.PR_GET_DUMPABLE)
-	if err != nil || int(have) == rec.Dumpable || rec.Dumpable == 2 && have == 0 {
-		return err
+func (rec *Process) restoreDumpable(held *task.Process, have int) error {
+	if have == rec.Dumpable || rec.Dumpable == 2 && have == 0 {
+		return nil
 	}
-	_, err = held.Call(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, rec.Dumpable == 1, 0, 0, 0)
+	_, err := held.Call(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, rec.Dumpable == 1, 0, 0, 0)
 	return err
 }
 

@@ -121,7 +121,7 @@ func restoreFS(r *restore) error {
 	if r.rec.Shares.FS != 0 {
 		return nil // has been done, and paths may mean something else now
 	}
-	return r.rec.FS.restore(r.held.Leader())
+	return r.rec.FS.restore(r.held.Leader(), &r.batch)
 }
 
 // restoreThreadFS: the thread was made with directories of its own.
@@ -129,31 +129,34 @@ func restoreThreadFS(r *threadRestore) error {
 	if r.rec.FS == nil {
 		return nil
 	}
-	return r.rec.FS.restore(r.held)
+	return r.rec.FS.restore(r.held, r.batch)
 }
 
-// restore goes to the directories. The root comes last: it changes what paths
-// mean.
-func (f *FS) restore(t *task.Thread) error {
-	enter := f.enter
+// restore has a thread go to the directories. The root comes last: it changes
+// what paths mean.
+func (f *FS) restore(t *task.Thread, b *task.Batch) error {
 	if f.Gone != nil {
-		enter = f.enterRemoved
-	}
-	if err := enter(t); err != nil {
-		return fmt.Errorf("working directory %s: %w", f.Cwd, err)
+		if err := f.enterRemoved(t); err != nil {
+			return fmt.Errorf("working directory %s: %w", f.Cwd, err)
+		}
+	} else {
+		enter(b, "working directory", unix.SYS_CHDIR, f.Cwd)
 	}
 	if f.Root != "" {
-		if _, err := t.Call(unix.SYS_CHROOT, f.Root); err != nil {
-			return fmt.Errorf("root directory %s: %w", f.Root, err)
-		}
+		enter(b, "root directory", unix.SYS_CHROOT, f.Root)
 	}
-	_, err := t.Call(unix.SYS_UMASK, f.Umask)
-	return err
+	b.Add(unix.SYS_UMASK, f.Umask)
+	return nil
 }
 
-func (f *FS) enter(t *task.Thread) error {
-	_, err := t.Call(unix.SYS_CHDIR, f.Cwd)
-	return err
+func enter(b *task.Batch, what string, nr uintptr, dir string) {
+	c := b.Add(nr, dir).Optional()
+	b.Then(func() error {
+		if err := c.Err(); err != nil {
+			return fmt.Errorf("%s %s: %w", what, dir, err)
+		}
+		return nil
+	})
 }
 
 // enterRemoved makes a directory, enters and removes it. Where none can be

@@ -4,8 +4,6 @@ import (
 	"bytes"
 
 	"golang.org/x/sys/unix"
-
-	"supervise/internal/task"
 )
 
 // Interval is an armed interval timer (man 2 setitimer): struct itimerval as
@@ -29,11 +27,10 @@ func captureIntervals(c *capture) error {
 }
 
 func restoreIntervals(r *restore) error {
-	var b task.Batch
 	for _, i := range r.rec.Intervals {
-		b.Add(unix.SYS_SETITIMER, i.Which, i.next(), 0)
+		r.batch.Add(unix.SYS_SETITIMER, i.Which, i.next(), 0)
 	}
-	return r.held.Run(&b)
+	return nil
 }
 
 // next gives the time to the next tick. A timer that has just gone off has

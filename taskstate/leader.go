@@ -33,13 +33,13 @@ func (rec *Process) EndLeader(held *task.Process, base *Base) error {
 	if !leader.Exited {
 		return nil
 	}
-	r := &threadRestore{held: held.Leader(), proc: rec, rec: leader, base: base}
+	r := &threadRestore{held: held.Leader(), proc: rec, rec: leader, base: base, batch: &task.Batch{}}
 	for _, restore := range []func(*threadRestore) error{restoreName, restoreCreds} { // as others see it
 		if err := restore(r); err != nil {
 			return err
 		}
 	}
-	if err := r.held.Run(&r.batch); err != nil {
+	if err := r.held.Run(r.batch); err != nil {
 		return fmt.Errorf("first thread: %w", err)
 	}
 	return held.EndLeader(leader.ExitStatus >> 8)

@@ -22,9 +22,18 @@ type capture struct {
 }
 
 // restore is one process being restored: memory and descriptors are in place.
+// Parts put what they can into a batch that runs in the leader.
 type restore struct {
-	held *task.Process
-	rec  *Process
+	held  *task.Process
+	rec   *Process
+	batch task.Batch
+}
+
+// flush runs what is in the batch, for a part that cannot wait.
+func (r *restore) flush() error {
+	b := r.batch
+	r.batch = task.Batch{}
+	return r.held.Run(&b)
 }
 
 // Base is what a bare process has before its own state is restored.
@@ -189,7 +198,7 @@ type threadRestore struct {
 	proc  *Process
 	rec   *Thread
 	base  *Base
-	batch task.Batch
+	batch *task.Batch
 }
 
 // Restore gives a bare process its state. All threads exist; memory and
@@ -206,16 +215,28 @@ func (rec *Process) Restore(held *task.Process, base *Base) error {
 		}
 	}
 	living := rec.Threads[len(rec.Threads)-len(held.Threads):]
+	b := &r.batch
+	var dumpable *task.Call
 	for i, t := range held.Threads {
-		if err := rec.restoreThread(t, &living[i], base); err != nil {
+		th := &threadRestore{held: t, proc: rec, rec: &living[i], base: base, batch: b}
+		err := th.queue()
+		if i == len(held.Threads)-1 {
+			dumpable = b.Add(unix.SYS_PRCTL, unix.PR_GET_DUMPABLE)
+		}
+		if err == nil {
+			err = th.run()
+		}
+		if err != nil {
 			return fmt.Errorf("restore thread %d of pid %d: %w", living[i].ID, rec.ID, err)
 		}
+		b = &task.Batch{}
 	}
-	return errors.Join(rec.restoreSignalLimit(held), rec.restoreDumpable(held))
+	return errors.Join(rec.restoreSignalLimit(held), rec.restoreDumpable(held, int(dumpable.Ret)))
 }
 
-func (rec *Process) restoreThread(held *task.Thread, th *Thread, base *Base) error {
-	r := &threadRestore{held: held, proc: rec, rec: th, base: base}
+// queue restores what can be restored from outside, and puts the rest into
+// the batch.
+func (r *threadRestore) queue() error {
 	for _, p := range threadParts[:len(threadParts)-1] {
 		if p.restore == nil {
 			continue
@@ -224,7 +245,12 @@ func (rec *Process) restoreThread(held *task.Thread, th *Thread, base *Base) err
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
 	}
-	if err := held.Run(&r.batch); err != nil {
+	return nil
+}
+
+// run runs the batch. Registers come last.
+func (r *threadRestore) run() error {
+	if err := r.held.Run(r.batch); err != nil {
 		return err
 	}
 	return threadParts[len(threadParts)-1].restore(r)

@@ -96,14 +96,13 @@ func (rec *Process) pendingSet() uint64 {
 // itself any siginfo (Linux kernel/signal.c:do_rt_sigqueueinfo, v6.18). All
 // signals are blocked while it does.
 func restorePending(r *restore) error {
-	var b task.Batch
 	for _, s := range r.rec.Pending {
 		if r.rec.again(s) {
 			continue
 		}
-		b.Add(unix.SYS_RT_SIGQUEUEINFO, r.rec.ID, s.signal(), []byte(s))
+		r.batch.Add(unix.SYS_RT_SIGQUEUEINFO, r.rec.ID, s.signal(), []byte(s))
 	}
-	return r.held.Run(&b)
+	return nil
 }
 
 func restoreThreadPending(r *threadRestore) error {

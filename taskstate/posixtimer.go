@@ -64,6 +64,12 @@ func (c *capture) threadID(tid int) task.ID {
 }
 
 func restorePosixTimers(r *restore) error {
+	if len(r.rec.Timers) == 0 {
+		return nil
+	}
+	if err := r.flush(); err != nil {
+		return err
+	}
 	for _, t := range r.rec.Timers {
 		if err := t.create(t.creator(r)); err != nil {
 			return fmt.Errorf("timer %d: %w", t.ID, err)

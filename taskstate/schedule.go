@@ -108,7 +108,7 @@ func restoreSchedule(r *threadRestore) error {
 	}
 	r.batch.Add(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, s.Slack)
 	if s.Memory != nil {
-		s.Memory.restore(&r.batch)
+		s.Memory.restore(r.batch)
 	}
 	if s.IOPrio == 0 {
 		return nil
