@@ -36,7 +36,7 @@ var mayImport = map[string][]string{
 	"plugins":       {},
 	"control":       {"plugins/client", "internal/procfs"},
 	"policy":        {},
-	"integration":   {},
+	"integration":   {"plugins/client"}, // as any program may
 
 	"plugins/client": {}, // others copy it
 

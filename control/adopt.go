@@ -54,6 +54,26 @@ func (s *Server) adopt(c *conn, p *pending) error {
 	return nil
 }
 
+// Continue goes on with a connection from before this process was executed,
+// and answers what was asked then. It takes over the descriptor.
+func (s *Server) Continue(fd int, id int64, result any) error {
+	peer, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil {
+		unix.Close(fd)
+		return err
+	}
+	c, err := s.newConn(fd)
+	if err != nil {
+		return err
+	}
+	c.peer = *peer
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.add(c)
+	c.answer(&pending{id: id}, result, nil)
+	return nil
+}
+
 // duplicate gives a descriptor of the connection that outlives it.
 func (c *conn) duplicate() (fd int, err error) {
 	controlErr := c.raw.Control(func(open uintptr) { fd, err = unix.FcntlInt(open, unix.F_DUPFD_CLOEXEC, 0) })

@@ -292,6 +292,16 @@ func (s *Server) Close() {
 	}
 }
 
+// StopListening removes the sockets. Connections stay.
+func (s *Server) StopListening() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.listeners {
+		_ = l.close()
+	}
+	s.listeners = nil
+}
+
 // Annotations are what later snapshots carry.
 func (s *Server) Annotations() map[string]string {
 	s.mu.Lock()

@@ -83,12 +83,25 @@ func (m *MM) restore(b *task.Batch, p *task.Process, objects *ObjectRestorer) (*
 		file := o.add(b, m.Exe, unix.O_RDONLY)
 		exe, fd = &file, file.number
 	}
-	b.Add(unix.SYS_PRCTL, unix.PR_SET_MM, unix.PR_SET_MM_MAP, m.encode(fd), mmMapSize, 0)
+	link := fd
+	if m.isOwn(p) {
+		link = -1
+	}
+	b.Add(unix.SYS_PRCTL, unix.PR_SET_MM, unix.PR_SET_MM_MAP, m.encode(link), mmMapSize, 0)
 	if exe != nil {
 		b.Add(unix.SYS_CLOSE, fd)
 	}
 	m.addModes(b)
 	return exe, nil
+}
+
+// isOwn tells whether the process's program is ours, as in a tree that has
+// asked its supervisor for a snapshot. Then it has it mapped, and the link, which
+// is right from the begin, cannot be changed (Linux
+// kernel/fork.c:replace_mm_exe_file, v6.12): -1 leaves it as it is.
+func (m *MM) isOwn(p *task.Process) bool {
+	link, err := procfs.Exe(int(p.PID))
+	return err == nil && m.ExeObject == 0 && link == m.Exe
 }
 
 func (m *MM) encode(exe int) task.Struct {

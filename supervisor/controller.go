@@ -26,12 +26,13 @@ type controller struct {
 	job     *registered
 	program string // our own version
 	server  *control.Server
+	replace *replacement
 	made    atomic.Pointer[string] // a directory made for the socket of an earlier life
 }
 
 // startControl begins to listen for clients of a job. Its record says where.
 func startControl(job *registered, program string, o control.Options) (*controller, error) {
-	c := &controller{job: job, program: program}
+	c := &controller{job: job, program: program, replace: newReplacement()}
 	c.server = control.New(c, o)
 	path, err := socketPath(job.dir)
 	if err == nil {
@@ -230,11 +231,6 @@ func (c *controller) Remove(which string) (string, error) {
 	return i.Name(), RemoveImages(ctx, c.jobsDir(), c.job.Name, []int{i.Number})
 }
 
-// Restore replaces the tree.
-func (c *controller) Restore(string, func() (int, error), int64) error {
-	return &client.Error{Code: client.Unsupported, Message: "restore is not possible with this supervisor"}
-}
-
 // Inside tells whether a process belongs to the tree. What takes snapshots for
 // this supervisor descends from it, but does not.
 func (c *controller) Inside(pid int) bool {
@@ -249,11 +245,20 @@ func (c *controller) Inside(pid int) bool {
 			return false
 		}
 		if st.PPID == self {
-			return !attached && !isSnapshotter(pid, self)
+			return !attached && c.adopted(pid, self)
 		}
 		pid = st.PPID
 	}
 	return false
+}
+
+// adopted tells whether a child of this process is one of the tree, or the init
+// of its namespace.
+func (c *controller) adopted(pid, self int) bool {
+	c.job.mu.Lock()
+	parent := c.job.Parent.PID
+	c.job.mu.Unlock()
+	return pid == parent || !isSnapshotter(pid, self)
 }
 
 // rootOf tells the root, and whether somebody else has started it.

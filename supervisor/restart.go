@@ -34,6 +34,7 @@ type RestartOptions struct {
 	Program    string // our own version
 	PolicyFile string // that snapshots of the job go by, or ""
 	Schedule   Schedule
+	Answer     Answer
 	Hook       plugins.Hook
 	Progress   func(done, total int64)
 }
@@ -123,7 +124,7 @@ func (r *Restarted) startControl(o RestartOptions) error {
 	}
 	r.ctl = ctl
 	ctl.takeOver(r.job.ProgramSocket)
-	return ctl.server.Resume(ends, outcome)
+	return errors.Join(ctl.server.Resume(ends, outcome), o.Answer.restored(ctl.server, outcome))
 }
 
 // generation counts the restarts since the tree was started.
@@ -194,7 +195,9 @@ func (r *Restarted) Wait() (syscall.WaitStatus, error) {
 	}
 	startSchedule(r.job, r.plan)
 	go r.reapOrphans()
-	return r.tree.Wait()
+	ws, err := r.tree.Wait()
+	r.ctl.standAside()
+	return ws, err
 }
 
 // reapOrphans reaps the children that are neither the root nor the process

@@ -65,6 +65,7 @@ func Run(o RunOptions) (syscall.WaitStatus, error) {
 	_ = releaseInherited(o.Schedule.Interval > 0)
 	startSchedule(job, o.Schedule)
 	ws, err := s.waitChild()
+	ctl.standAside()
 	ctl.end()
 	_ = job.remove()
 	return ws, err

@@ -19,6 +19,7 @@ type restartCmd struct {
 	Force   bool   `help:"Even if programs, libraries or other files that it maps have been replaced since the snapshot."`
 	PidFile string `help:"Write the host pid of the tree's root here, last of all." placeholder:"FILE" type:"path"`
 	Net     string `help:"Network namespace: host (this one), private (one of the tree's own, with its addresses, from which nothing leads outside), or as-before." enum:"as-before,host,private" default:"as-before" placeholder:"WHICH"`
+	Answer  string `hidden:"" placeholder:"FD:ID"`
 	JSON    bool   `name:"json" help:"With --detach: print facts about the tree as JSON."`
 
 	restartRules
@@ -55,8 +56,13 @@ func (c *restartCmd) Run(out *output) error {
 		return err
 	}
 	start := time.Now()
-	r, err := c.restart(out, found)
+	answer, err := supervisor.ParseAnswer(c.Answer)
 	if err != nil {
+		return &usageError{err}
+	}
+	r, err := c.restart(out, found, answer)
+	if err != nil {
+		answer.Failed(err, hint(err))
 		if image := (&imageError{}); !c.Detach && !errors.As(err, &image) {
 			return &ownError{err}
 		}
@@ -89,7 +95,7 @@ func (c *restartCmd) Run(out *output) error {
 }
 
 // restart brings the tree back.
-func (c *restartCmd) restart(out *output, found *supervisor.FoundImage) (*supervisor.Restarted, error) {
+func (c *restartCmd) restart(out *output, found *supervisor.FoundImage, answer supervisor.Answer) (*supervisor.Restarted, error) {
 	dir, err := supervisor.JobsDir(c.Dir)
 	if err != nil {
 		return nil, err
@@ -112,6 +118,7 @@ func (c *restartCmd) restart(out *output, found *supervisor.FoundImage) (*superv
 		Schedule: c.schedule(),
 		FixedDir: c.Dir != "",
 		Program:  version(),
+		Answer:   answer,
 
 		Policy:     rules,
 		Net:        restorer.Net(c.Net),
