@@ -238,6 +238,9 @@ func hasOnlyRecord(jobDir string) bool {
 // enter writes the first record of a job of this process. The directory of jobs
 // is locked.
 func enter(dir string, j Job) (*registered, error) {
+	if err := os.WriteFile("/proc/self/comm", []byte(supervisorComm), 0); err != nil {
+		return nil, fmt.Errorf("take the name of a supervisor: %w", err)
+	}
 	j.Boot = bootID()
 	r := &registered{Job: j, dir: filepath.Join(dir, j.Name)}
 	if err := os.Mkdir(r.dir, dirPerm); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -362,10 +365,17 @@ func (r *registered) removeLocked() error {
 	return nil
 }
 
+// supervisorComm is the name of a supervisor's main thread, whatever its
+// program is called: others need not be asked for all their descriptors.
+const supervisorComm = "supervise"
+
 // supervised gives the job whose supervisor pid is, or nil. A supervisor keeps
 // its record open, wherever the directory of jobs may be. Another user's
 // process may hold what it likes, so what it says of itself must be so.
 func supervised(pid int) *Job {
+	if st, err := procfs.ReadStat(pid); err != nil || st.Comm != supervisorComm {
+		return nil
+	}
 	fds, err := procfs.FDs(pid)
 	if err != nil {
 		return nil
