@@ -228,9 +228,17 @@ func TestMissingFiles(t *testing.T) {
 // TestRefused wants a snapshot of a tree with things in it that cannot be
 // captured. When one of them can be, its row moves to the programs.
 func TestRefused(t *testing.T) {
-	kinds := []string{"tcp", "io_uring", "fanotify", "userfaultfd", "mqueue", "mqnotify",
-		"pastparent", "ownfiles", "landlock", "seccomp", "seccompkill", "strict",
+	kinds := []string{"io_uring", "fanotify", "userfaultfd", "mqueue", "mqnotify",
+		"pastparent", "landlock", "seccomp", "seccompkill", "strict",
+		"vsock", "xdp", "alg", "sctp", "rds", "bluetooth", "connector", "corked", "answer", "ring", "sockbpf", "ping",
 		"io_uring userfaultfd mqueue"}
+	says := map[string]string{
+		"vsock": "vsock stream socket, at 4294967295:4294967295: the other end is on another machine", "xdp": "xdp raw socket: it shares its rings",
+		"alg": "alg seqpacket socket: keys", "sctp": "ipv4 sctp socket: the kernel", "rds": "rds seqpacket socket: the kernel",
+		"bluetooth": "bluetooth seqpacket socket: the other end", "connector": "a netlink socket of protocol 11",
+		"corked": "it has data that it has not sent yet", "answer": "messages of the kernel wait to be read", "ring": "PACKET_RX_RING",
+		"sockbpf": "SO_ATTACH_BPF", "ping": "packets wait to be read from it",
+	}
 	for _, kind := range kinds {
 		t.Run(strings.ReplaceAll(kind, " ", "+"), func(t *testing.T) {
 			forUsers(t, func(p *place) {
@@ -252,6 +260,9 @@ func TestRefused(t *testing.T) {
 				r := p.supervise(nil, "checkpoint", j.pid(), "--image", p.path("image"))
 				if n := strings.Count(r.err, "not supported"); r.code != 3 || n < len(strings.Fields(kind)) {
 					p.t.Errorf("exit code %d, %d objects named\n%s", r.code, n, r.err)
+				}
+				if !strings.Contains(r.err, says[kind]) {
+					p.t.Errorf("the message does not say %q: %s", says[kind], r.err)
 				}
 				if !strings.Contains(r.err, "left running") {
 					p.t.Errorf("the message does not say that the tree is left running: %s", r.err)

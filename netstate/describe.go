@@ -84,13 +84,15 @@ func (s *socket) readState(fd int) (string, error) {
 }
 
 var domains = map[int]string{unix.AF_UNIX: "unix", unix.AF_INET: "ipv4", unix.AF_INET6: "ipv6",
-	unix.AF_NETLINK: "netlink", unix.AF_PACKET: "packet", unix.AF_VSOCK: "vsock", unix.AF_ALG: "alg"}
+	unix.AF_NETLINK: "netlink", unix.AF_PACKET: "packet", unix.AF_VSOCK: "vsock", unix.AF_ALG: "alg",
+	unix.AF_XDP: "xdp", unix.AF_BLUETOOTH: "bluetooth", unix.AF_RDS: "rds", unix.AF_CAN: "can", unix.AF_TIPC: "tipc", unix.AF_SMC: "smc"}
 
 var types = map[int]string{unix.SOCK_STREAM: "stream", unix.SOCK_DGRAM: "datagram", unix.SOCK_SEQPACKET: "seqpacket",
 	unix.SOCK_RAW: "raw"}
 
 var protocols = map[int]string{unix.IPPROTO_TCP: "tcp", unix.IPPROTO_UDP: "udp", unix.IPPROTO_ICMP: "icmp",
-	unix.IPPROTO_SCTP: "sctp", unix.IPPROTO_MPTCP: "mptcp"}
+	unix.IPPROTO_SCTP: "sctp", unix.IPPROTO_MPTCP: "mptcp",
+	unix.IPPROTO_DCCP: "dccp", unix.IPPROTO_UDPLITE: "udp-lite"}
 
 // kind is "ipv4 tcp socket", "unix stream socket", "netlink raw socket (protocol 15)".
 func (s *socket) kind() string {

@@ -7,7 +7,6 @@
 package netstate
 
 import (
-	"fmt"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -41,11 +40,7 @@ func (s *Sockets) Kinds() []fdstate.Kind {
 			New: func() fdstate.Record { return &Unix{net: net} }, Shared: true, Only: "but connections out of the tree end with a restart, or are made anew by a rule"},
 		{Tag: 220, Name: "tcp socket", Match: isTCP, Explore: tcp.explore, Outside: tcp.leadsOutside, Ends: tcp.endsOf, Capture: tcp.capture,
 			New: func() fdstate.Record { return &TCP{net: tcpNet} }, Shared: true, Only: "but connections out of the tree end with a restart, or are made anew by a rule"},
-		{Tag: 201, Name: "ipv4 socket", Match: family(unix.AF_INET), Capture: refuseSocket},
-		{Tag: 202, Name: "ipv6 socket", Match: family(unix.AF_INET6), Capture: refuseSocket},
-		{Tag: 205, Name: "vsock socket", Match: family(unix.AF_VSOCK), Capture: refuseSocket},
-		{Tag: 206, Name: "other socket", Match: isSocket, Capture: refuseSocket},
-	})
+	}, refusedKinds())
 }
 
 // isSocket matches sockets, except those that are open as a path only.
@@ -55,20 +50,6 @@ func isSocket(d *fdstate.Desc) bool {
 
 func family(domain int) func(*fdstate.Desc) bool {
 	return func(d *fdstate.Desc) bool { return isSocket(d) && d.Socket.Domain == domain }
-}
-
-// refuseSocket says what the socket is and that it cannot be captured.
-func refuseSocket(d *fdstate.Desc, _ *fdstate.Survey) (fdstate.Record, error) {
-	fd, err := d.Copy()
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(fd)
-	s, err := describe(fd)
-	if err != nil {
-		return nil, fmt.Errorf("describe %s: %w", d.What(), err)
-	}
-	return nil, fdstate.Refuse(s.String()+": such sockets cannot be captured yet", s.hint())
 }
 
 // WithFiles is the whole table of kinds: files and sockets.

@@ -1,7 +1,11 @@
 // objects KIND...: holds objects of the kinds named, then waits. Each kind that
 // does not exist on this host is reported as "lacks KIND" and exits with 77.
 #include "prog.h"
+#include <linux/bpf.h>
 #include <linux/filter.h>
+#include <linux/if_packet.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <linux/seccomp.h>
 #include <linux/io_uring.h>
 #include <linux/userfaultfd.h>
@@ -132,6 +136,47 @@ static int o_traced(void) { // by a process of the same tree
 	pid_t c = child(waits, NULL);
 	return ptrace(PTRACE_SEIZE, c, NULL, NULL);
 }
+// Sockets that are refused for what they are.
+static int o_vsock(void) { return socket(AF_VSOCK, SOCK_STREAM, 0); }
+static int o_xdp(void) { return socket(AF_XDP, SOCK_RAW, 0); }
+static int o_alg(void) { return socket(AF_ALG, SOCK_SEQPACKET, 0); }
+static int o_sctp(void) { return socket(AF_INET, SOCK_STREAM, IPPROTO_SCTP); }
+static int o_rds(void) { return socket(AF_RDS, SOCK_SEQPACKET, 0); }
+static int o_bluetooth(void) { return socket(AF_BLUETOOTH, SOCK_SEQPACKET, 0); }
+static int o_connector(void) { return socket(AF_NETLINK, SOCK_DGRAM, NETLINK_CONNECTOR); }
+
+// Sockets that are refused for what they have.
+static int o_corked(void) {
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	return (int)sendto(fd, "x", 1, MSG_MORE, (void *)&to, sizeof to);
+}
+static int o_answer(void) { // of the kernel, that nobody reads
+	int fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+	struct {
+		struct nlmsghdr h;
+		struct ifinfomsg i;
+	} q = {.h = {sizeof q, RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, 7, 0}};
+	return (int)send(fd, &q, sizeof q, 0);
+}
+static int o_ring(void) {
+	int fd = socket(AF_PACKET, SOCK_RAW, 0);
+	struct tpacket_req r = {4096, 4, 2048, 8};
+	return setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &r, sizeof r);
+}
+static int o_sockbpf(void) { // return 1
+	struct bpf_insn code[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .imm = 1}, {.code = BPF_JMP | BPF_EXIT}};
+	union bpf_attr a = {.prog_type = BPF_PROG_TYPE_SOCKET_FILTER, .insn_cnt = 2, .insns = (uintptr_t)code, .license = (uintptr_t) "GPL"};
+	int prog = (int)syscall(SYS_bpf, BPF_PROG_LOAD, &a, sizeof a), fd = socket(AF_INET, SOCK_DGRAM, 0);
+	if (prog < 0 || setsockopt(fd, SOL_SOCKET, SO_ATTACH_BPF, &prog, sizeof prog))
+		return -1;
+	return close(prog);
+}
+static int o_ping(void) { // whose answer nobody reads
+	int fd = socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP);
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	return (int)sendto(fd, "\10\0\0\0\0\0\0\0", 8, 0, (void *)&to, sizeof to);
+}
 static int o_none(void) { return 0; }
 
 static const struct {
@@ -139,7 +184,8 @@ static const struct {
 	int (*make)(void);
 } kinds[] = {
 #define O(n) {#n, o_##n}
-	O(socketpair), O(tcp), O(io_uring), O(fanotify), O(userfaultfd), O(sysvshm), O(pidfd), O(mqueue), O(mqnotify),
+	O(socketpair), O(tcp), O(vsock), O(xdp), O(alg), O(sctp), O(rds), O(bluetooth), O(connector),
+	O(corked), O(answer), O(ring), O(sockbpf), O(ping), O(io_uring), O(fanotify), O(userfaultfd), O(sysvshm), O(pidfd), O(mqueue), O(mqnotify),
 	O(pastparent), O(ownfiles), O(landlock), O(seccomp), O(seccompkill), O(strict),
 	O(aio), O(secretmem), O(uffd),
 	O(traced), O(none),
