@@ -45,6 +45,13 @@ func java(class string) func() []string {
 	}
 }
 
+// valgrind runs a program in C under Valgrind, without files that it leaves in /tmp.
+func valgrind(name string) func() []string {
+	return func() []string {
+		return append([]string{"/usr/bin/valgrind", "-q", "--vgdb=no", "--error-exitcode=9"}, c(name)()...)
+	}
+}
+
 // one is the program in C of that name.
 func one(name string) program { return program{name: name, argv: c(name), lead: true} }
 
@@ -112,6 +119,8 @@ var programs = func() []program {
 		one("clocks").rootOnly(),
 		one("vdso").rootOnly(),
 		one("vdso").named("vdso_handler").with("handler"),
+		one("novdso"),
+		one("novdso").named("novdso_all").with("all"),
 		one("ids"),
 		one("groups"),
 		one("sharing"),
@@ -171,6 +180,7 @@ var programs = func() []program {
 		{name: "java", argv: java("Threads"), how: rootOnly},
 		program{name: "make", argv: script("/bin/bash", "sh/make.sh"), how: rootOnly, lead: true, solo: true}.without(
 			"its files change until it is killed, and a snapshot does not have them", "kill"),
+		{name: "valgrind", argv: valgrind("pipes"), how: rootOnly},
 		{name: "perl", argv: script("/usr/bin/perl", "sh/prog.pl")},
 	}
 	for _, how := range []string{"commit", "rollback", "wal"} {

@@ -41,6 +41,7 @@ var refusedFlags = []struct{ code, why string }{
 // cannot be captured. Objects learn of the mappings that share them.
 func Survey(p Process, id uint32, objects *Objects, refused *refuse.List) (Space, error) {
 	s := Space{ID: id}
+	whole := false
 	p.view = procfs.ViewOf(int(p.Held.PID))
 	for i := range p.VMAs {
 		v := &p.VMAs[i]
@@ -48,6 +49,7 @@ func Survey(p Process, id uint32, objects *Objects, refused *refuse.List) (Space
 		case v.Path == "[vsyscall]":
 		case vdsoGroup(v):
 			s.addVDSO(v)
+			whole = whole || v.Path == "[vdso]"
 		default:
 			rec, why := classify(&p, v, objects)
 			if why != "" {
@@ -59,6 +61,9 @@ func Survey(p Process, id uint32, objects *Objects, refused *refuse.List) (Space
 			}
 			s.VMAs = append(s.VMAs, rec)
 		}
+	}
+	if !whole {
+		s.VDSO, s.VVar = Range{}, s.VDSO
 	}
 	return s, nil
 }

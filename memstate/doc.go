@@ -22,6 +22,7 @@ type Space struct {
 	VDSO   Range   `cbor:"4,keyasint" json:"vdso"`                       // [vvar] to the end of [vdso]
 	MM     MM      `cbor:"5,keyasint" json:"mm"`
 	Keys   uint16  `cbor:"6,keyasint,omitempty" json:"keys,omitempty"` // protection keys that are allocated, a bit each
+	VVar   Range   `cbor:"7,keyasint,omitzero" json:"vvar,omitzero"`   // what is left of the vDSO where [vdso] was unmapped
 }
 
 // Range is a range of addresses.

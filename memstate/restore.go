@@ -16,6 +16,8 @@ type Surroundings struct {
 	Objects *ObjectRestorer
 	VDSO    *Trampolines // in the place of another kernel's vDSO, or nil
 	VDSOAt  task.Addr    // where this kernel's is then
+
+	HostVVar task.Addr // as HostVVar gives it
 }
 
 // opener adds open(2) to a batch whose later calls use what is opened: new
@@ -134,7 +136,14 @@ func (s *Space) Finish(p *task.Process, in Surroundings) error {
 	if err != nil {
 		return fmt.Errorf("complete memory and exe %s: %w", s.MM.Exe, err)
 	}
-	return nil
+	if s.VDSO.Start != 0 {
+		return nil
+	}
+	vmas, err := procfs.ReadMaps(int(p.PID))
+	if err != nil {
+		return err
+	}
+	return p.FindRoom(vmas)
 }
 
 // seal seals mappings again, after the last change to any of them (man 2 mseal).

@@ -25,7 +25,8 @@ type VDSO struct {
 // stand in for the one in the image.
 var ErrOtherVDSO = errors.New("the vDSO of this kernel differs from the one in the image")
 
-// ReadVDSO reads the vDSO of a process by its layout.
+// ReadVDSO reads the vDSO of a process by its layout. It is empty if the
+// process has unmapped [vdso].
 func ReadVDSO(pid task.PID, vmas []procfs.VMA) (VDSO, error) {
 	var v VDSO
 	for i := range vmas {
@@ -40,6 +41,9 @@ func ReadVDSO(pid task.PID, vmas []procfs.VMA) (VDSO, error) {
 		if err := task.Read(pid, v.Image, task.Addr(vmas[i].Start)); err != nil {
 			return v, fmt.Errorf("vDSO: %w", err)
 		}
+	}
+	if v.Image == nil {
+		return VDSO{}, nil // the process has unmapped it
 	}
 	end, err := elfEnd(v.Image)
 	if err != nil {
@@ -70,6 +74,9 @@ func elfEnd(image []byte) (int, error) {
 // Match compares the image's vDSO with this host's. Where they differ it gives
 // the trampolines that lead from one to the other, or an ErrOtherVDSO.
 func (v *VDSO) Match() (*Trampolines, error) {
+	if v.Image == nil {
+		return nil, nil // nobody uses it
+	}
 	pid := os.Getpid()
 	vmas, err := procfs.ReadMaps(pid)
 	if err != nil {
@@ -95,9 +102,37 @@ const archMapVDSO64 = 0x2003
 // addVDSOMap maps the vDSO at its old place, or, where trampolines take that,
 // this host's elsewhere.
 func (s *Space) addVDSOMap(b *task.Batch, in Surroundings) {
-	if s.VDSO.Start != 0 {
+	switch {
+	case s.VDSO.Start != 0:
 		b.Add(unix.SYS_ARCH_PRCTL, archMapVDSO64, s.hostVDSO(in).Start)
+	case s.VVar.Start != 0 && in.HostVVar == s.VVar.End-s.VVar.Start:
+		// Nothing reads it: where this kernel's is of another size, it is left out.
+		b.Add(unix.SYS_ARCH_PRCTL, archMapVDSO64, s.VVar.Start)
+		b.Add(unix.SYS_MUNMAP, s.VVar.End, vdsoRoom)
 	}
+}
+
+// vdsoRoom is more than [vdso] takes.
+const vdsoRoom = 16 * task.PageSize
+
+// Kernels gives the range that the kernel maps by itself, for a moment at least.
+func (s *Space) Kernels() Range {
+	if s.VVar.Start != 0 {
+		return Range{s.VVar.Start, s.VVar.End + vdsoRoom}
+	}
+	return s.VDSO
+}
+
+// HostVVar is the size of what this host's kernel maps before [vdso].
+func HostVVar() (task.Addr, error) {
+	vmas, err := procfs.ReadMaps(os.Getpid())
+	size := task.Addr(0)
+	for i := range vmas {
+		if vdsoGroup(&vmas[i]) && vmas[i].Path != "[vdso]" {
+			size += task.Addr(vmas[i].Len())
+		}
+	}
+	return size, err
 }
 
 // hostVDSO is where this host's vDSO is mapped.
@@ -112,10 +147,10 @@ func (s *Space) hostVDSO(in Surroundings) Range {
 // makes the trampolines.
 func (s *Space) settleVDSO(p *task.Process, in Surroundings) error {
 	if s.VDSO.Start == 0 {
-		return nil
+		return nil // room is found once files are in place
 	}
 	end := s.hostVDSO(in).End
-	err := p.MovedVDSO([]procfs.VMA{{Start: uint64(end) - task.PageSize, End: uint64(end), Path: "[vdso]"}})
+	err := p.FindRoom([]procfs.VMA{{Start: uint64(end) - task.PageSize, End: uint64(end), Path: "[vdso]"}})
 	if err != nil || in.VDSO == nil {
 		return err
 	}

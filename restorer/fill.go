@@ -67,7 +67,7 @@ func (r *restart) fill() error {
 
 // surroundings are what the memory of every process is made in.
 func (r *restart) surroundings() memstate.Surroundings {
-	return memstate.Surroundings{Objects: r.objects, VDSO: r.vdso, VDSOAt: r.vdsoAt}
+	return memstate.Surroundings{Objects: r.objects, VDSO: r.vdso, VDSOAt: r.vdsoAt, HostVVar: r.hostVVar}
 }
 
 // checkReturns refuses a tree in which a thread would return into the middle of

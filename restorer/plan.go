@@ -67,6 +67,9 @@ func (r *restart) checkHost() error {
 	if r.vdso, err = r.tree.VDSO.Match(); err != nil {
 		return &HostError{Why: "another kernel", Err: err, Hint: "restart it under the kernel it was made on: " + r.im.Manifest().Host.Kernel}
 	}
+	if r.hostVVar, err = memstate.HostVVar(); err != nil {
+		return err
+	}
 	if r.opts.Force {
 		return nil
 	}
@@ -149,7 +152,8 @@ func (r *restart) layouts() [][]procfs.VMA {
 	var all [][]procfs.VMA
 	for i := range r.tree.Processes {
 		mem := &r.tree.Processes[i].Mem
-		layout := []procfs.VMA{{Start: uint64(mem.VDSO.Start), End: uint64(mem.VDSO.End)}}
+		kernels := mem.Kernels()
+		layout := []procfs.VMA{{Start: uint64(kernels.Start), End: uint64(kernels.End)}}
 		for j := range mem.VMAs {
 			layout = append(layout, procfs.VMA{Start: uint64(mem.VMAs[j].Start), End: uint64(mem.VMAs[j].End)})
 		}

@@ -80,7 +80,9 @@ type restart struct {
 	holders []*task.Process       // of descriptor tables, as tree.Holders()
 	vdso    *memstate.Trampolines // in the place of another kernel's vDSO, or nil
 	vdsoAt  task.Addr             // where this kernel's is then
-	known   map[task.ID]*task.Process
+
+	hostVVar task.Addr // memstate.HostVVar
+	known    map[task.ID]*task.Process
 
 	standIns []task.ID // of known: processes that are no part of the tree
 	status   *os.File  // the init's report of how the root ended, or nil

@@ -267,8 +267,10 @@ func (s *snapshot) captureTree() error {
 	if s.rec.Clocks, err = taskstate.CaptureClocks(root.held.PID); err != nil {
 		return err
 	}
-	if s.rec.VDSO, err = memstate.ReadVDSO(root.held.PID, root.vmas); err != nil {
-		return err
+	for i := 0; i < len(s.procs) && s.rec.VDSO.Image == nil; i++ {
+		if s.rec.VDSO, err = memstate.ReadVDSO(s.procs[i].held.PID, s.procs[i].vmas); err != nil {
+			return err
+		}
 	}
 	if s.rec.Net, err = s.captureNet(); err != nil {
 		return err

@@ -12,7 +12,7 @@
 // System calls run inside the tracee by a loop of about 130 bytes, the
 // parasite (parasite_amd64.s), which walks a table of rows. It lives in a
 // mapping of its own, made by a first run of the same code from the unused
-// end of the vDSO's last page.
+// end of the vDSO's last page, or of a mapped file's code (Process.rooms).
 //
 // When a tracer dies, the kernel detaches its tracees and they run on from
 // the registers they have at that moment. So every run carries its way home:

@@ -54,20 +54,13 @@ func (p *Process) leftoverCode(vmas []procfs.VMA) ([]place, error) {
 	for i := 0; i < len(p.leftovers); i += 2 {
 		places = append(places, place{Addr(p.leftovers[i].Start), Addr(p.leftovers[i].End)})
 	}
-	for i := range vmas {
-		if vmas[i].Path != "[vdso]" {
-			continue
-		}
-		var page [PageSize]byte
-		last := Addr(vmas[i].End - PageSize)
-		if err := Read(p.PID, page[:], last); err != nil {
-			return nil, err
-		}
-		if at, ok := leftover(page[:]); ok {
-			places = append(places, place{last + Addr(at), last + Addr(at) + slackSize})
+	rooms, err := p.rooms(vmas)
+	for _, r := range rooms {
+		if r.taken {
+			places = append(places, place{r.at, r.at + slackSize})
 		}
 	}
-	return places, nil
+	return places, err
 }
 
 // returnsTo tells whether the thread is at one of the places, or has an

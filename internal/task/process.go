@@ -113,9 +113,9 @@ func (p *Process) AvoidSignals(pending uint64) {
 	p.stopSignal = harmlessSignal(pending)
 }
 
-// MovedVDSO tells where the end of the vDSO is after it has been mapped anew,
-// so that Cure finds room there.
-func (p *Process) MovedVDSO(vmas []procfs.VMA) error {
+// FindRoom tells what is mapped where by now, so that Cure finds room for
+// bootstrap code.
+func (p *Process) FindRoom(vmas []procfs.VMA) error {
 	slack, err := p.findSlack(vmas)
 	if err != nil {
 		return err

@@ -1,7 +1,6 @@
 package task
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -31,7 +30,7 @@ const (
 // space is the parasite's presence in one address space.
 type space struct {
 	code   Addr
-	slack  Addr // end of the vDSO where bootstrap code may stand
+	slack  Addr // where bootstrap code may stand
 	behind Addr // how much is mapped right behind it, to go with it
 	cured  bool // by one of the processes that share it
 }
@@ -45,7 +44,7 @@ func (s *space) unmap() Call {
 	return Call{Nr: unix.SYS_MUNMAP, args: [6]uint64{uint64(s.code), parasiteSpan + uint64(s.behind)}}
 }
 
-// bootstrap layout, in the unused end of the vDSO: code, frame, rows.
+// bootstrap layout, in unused bytes behind code: code, frame, rows.
 const (
 	slackFrame = 256
 	slackRows  = slackFrame + 176
@@ -53,7 +52,7 @@ const (
 )
 
 // ErrNoRoom says that there is no place for the bootstrap code.
-var ErrNoRoom = errors.New("no unused bytes at the end of the vDSO for bootstrap code")
+var ErrNoRoom = errors.New("no unused bytes behind the code of the vDSO, or of a mapped file, for bootstrap code")
 
 // findHole gives the middle of the largest range that is free in all of the
 // given layouts, far from anything that grows.
@@ -84,7 +83,7 @@ func findHole(layouts ...[]procfs.VMA) (Addr, error) {
 // its layout vmas and in the others given.
 //
 // Order of events, so that the tracer may die between any two:
-//  1. bootstrap code is written behind the vDSO's image, where nothing jumps;
+//  1. bootstrap code is written behind other code, where nothing jumps;
 //  2. a thread runs it: two mmaps, then home. Their results cannot be stored
 //     there, but nothing else moves, and the addresses are free;
 //  3. the parasite's code is written to its page.
@@ -135,36 +134,7 @@ func (p *Process) pickStopSignal() (unix.Signal, error) {
 	return harmlessSignal(used), nil
 }
 
-// findSlack finds zero bytes at the end of the vDSO's last page.
-func (p *Process) findSlack(vmas []procfs.VMA) (Addr, error) {
-	for i := range vmas {
-		if vmas[i].Path != "[vdso]" {
-			continue
-		}
-		var page [PageSize]byte
-		last := Addr(vmas[i].End - PageSize)
-		if err := Read(p.PID, page[:], last); err != nil {
-			return 0, err
-		}
-		if at, ok := leftover(page[:]); ok {
-			return last + Addr(at), nil
-		}
-		image := len(bytes.TrimRight(page[:], "\x00"))
-		if at := align16(image + 16); at+slackSize <= PageSize {
-			return last + Addr(at), nil
-		}
-	}
-	return 0, fmt.Errorf("pid %d: %w", p.PID, ErrNoRoom)
-}
-
-// leftover finds bootstrap code that a killed supervisor left behind: it may
-// be written over.
-func leftover(page []byte) (int, bool) {
-	at := bytes.Index(page, parasiteCode)
-	return at, at > 0 && at+slackSize <= PageSize
-}
-
-// bootstrap runs rows from the vDSO's end. Results cannot be stored there.
+// bootstrap runs rows from there. Results cannot be stored there.
 func (t *Thread) bootstrap(rows []Call) error {
 	s := t.Proc.space
 	block := make([]byte, slackRows, slackSize)
