@@ -148,6 +148,7 @@ var programs = func() []program {
 		one("packet").asRoot().alone(),
 		one("udp").named("udpempty").with("empty").alone().without("the second snapshot is refused", "continue"),
 		one("tcplisten").alone(),
+		one("tcplinks").alone(),
 		one("fifos").alone(),
 		one("epoll"),
 		one("anonfds"),

@@ -21,7 +21,7 @@ type tcpSurvey struct {
 	list    []*tcpEnd
 	options map[usualKey][]byte // of new sockets
 	cookie  uint64              // of the tree's network namespace
-	ready   bool                // everything on its way has arrived
+	settled bool                // everything on its way has arrived
 }
 
 // tcpEnd is a socket of the tree.
@@ -74,7 +74,7 @@ func (s *tcpSurvey) look() error {
 		return err
 	}
 	for _, e := range s.list {
-		e.entry = s.table.byIno[uint32(e.desc.Stat.Ino)]
+		e.entry, e.other = s.table.byIno[uint32(e.desc.Stat.Ino)], nil
 		if e.entry != nil && e.entry.state != tcpListen {
 			e.other = s.table.byKey[tcpKey{e.entry.local, e.entry.peer}.swap()]
 		}
@@ -161,7 +161,7 @@ func (s *tcpSurvey) capture(d *fdstate.Desc, _ *fdstate.Survey) (fdstate.Record,
 	case rec.State == tcpListen:
 		rec.Listen = s.listen(e)
 	case rec.State == tcpClose:
-		err = captureClosed(rec, fd)
+		err = s.captureClosed(rec, e, fd)
 	default:
 		err = s.captureConnection(rec, e, fd)
 	}
@@ -194,7 +194,7 @@ func refuseAs(fd int, why, hint string) error {
 
 // captureClosed records a socket that is new, bound, or was one end of a
 // connection that is over.
-func captureClosed(rec *TCP, fd int) error {
+func (s *tcpSurvey) captureClosed(rec *TCP, e *tcpEnd, fd int) error {
 	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
 	switch {
 	case rec.MPTCP && errors.Is(err, unix.EOPNOTSUPP):
@@ -214,7 +214,7 @@ func captureClosed(rec *TCP, fd int) error {
 		return nil // it was never connected
 	}
 	rec.Shutdown = shutRead | shutWrite
-	return readTCPQueue(rec, fd)
+	return s.readQueue(rec, e, fd)
 }
 
 // captureConnection records one end of a connection.
@@ -240,7 +240,7 @@ func (s *tcpSurvey) captureConnection(rec *TCP, e *tcpEnd, fd int) error {
 	if err := refuseUnderWay(e, fd); err != nil {
 		return err
 	}
-	return readTCPQueue(rec, fd)
+	return s.readQueue(rec, e, fd)
 }
 
 // place tells which of the connections that wait to be accepted this is. The

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"time"
 
@@ -14,15 +15,18 @@ import (
 )
 
 // tcpPair is a connection to be made.
-type tcpPair struct{ client, server *tcpSock }
-
-// swapped is the same connection, made from its other end.
-func (p tcpPair) swapped() tcpPair { return tcpPair{p.server, p.client} }
+type tcpPair struct {
+	client, server *tcpSock
+	tries          int
+	err            error // why the last did not work
+}
 
 // tcpDoor is a listener that connections are made through.
 type tcpDoor struct {
 	*tcpSock
-	pairs []tcpPair
+	at    netip.AddrPort
+	pairs []*tcpPair
+	err   error
 }
 
 type doorAddr struct {
@@ -48,14 +52,14 @@ func (n *tcpNet) planPairs() error {
 		}
 	}
 	for _, p := range n.pairs {
-		p.server.accepted = p.server != p.client
+		p.client.connects, p.server.accepted = true, p.server != p.client
 	}
 	return nil
 }
 
 // help makes the other end of a connection that is closed in the end. Where
-// the connection is forgotten, it may come from anywhere.
-func (n *tcpNet) help(s *tcpSock) tcpPair {
+// the connection is forgotten, it may be anywhere.
+func (n *tcpNet) help(s *tcpSock) *tcpPair {
 	helper := &tcpSock{rec: &TCP{Domain: s.rec.Domain, State: tcpEstablished, Local: s.rec.Peer, Peer: s.rec.Local}, num: n.o.Reserve(), link: s.link, helper: true}
 	s.other, helper.other = helper, s
 	n.socks = append(n.socks, helper)
@@ -63,12 +67,12 @@ func (n *tcpNet) help(s *tcpSock) tcpPair {
 		return n.roles(s, helper)
 	}
 	helper.rec.Local = netip.AddrPortFrom(s.rec.Local.Addr(), 0)
-	return tcpPair{client: helper, server: s}
+	return &tcpPair{client: s, server: helper}
 }
 
 // roles makes the end at a port that the tree listens on the one that accepts,
 // and otherwise that with the lower port.
-func (n *tcpNet) roles(a, b *tcpSock) tcpPair {
+func (n *tcpNet) roles(a, b *tcpSock) *tcpPair {
 	listens := func(s *tcpSock) bool {
 		return slices.ContainsFunc(n.socks, func(l *tcpSock) bool {
 			return l.rec.Listen != nil && l.rec.Local.Port() == s.rec.Local.Port()
@@ -76,9 +80,9 @@ func (n *tcpNet) roles(a, b *tcpSock) tcpPair {
 	}
 	switch la, lb := listens(a), listens(b); {
 	case la && !lb, la == lb && a.rec.Local.Port() < b.rec.Local.Port():
-		return tcpPair{client: b, server: a}
+		return &tcpPair{client: b, server: a}
 	}
-	return tcpPair{client: a, server: b}
+	return &tcpPair{client: a, server: b}
 }
 
 // connectPairs makes all connections. One that was made between the same
@@ -87,75 +91,64 @@ func (n *tcpNet) roles(a, b *tcpSock) tcpPair {
 // then. Otherwise it helps to wait (Linux net/ipv4/tcp_ipv4.c:tcp_twsk_unique,
 // v6.12: a second).
 func (n *tcpNet) connectPairs() error {
-	left, err := n.connectRound(n.pairs)
-	if err != nil {
-		return err
-	}
-	for deadline := time.Now().Add(connectPatience); len(left) > 0; time.Sleep(100 * time.Millisecond) {
-		for i := range left {
-			if left[i], err = n.turn(left[i]); err != nil {
-				return err
-			}
-		}
-		tried := left
-		if left, err = n.connectRound(tried); err != nil {
+	const waysToTry, moment = 4, 100 * time.Millisecond
+	left := n.pairs
+	for deadline := time.Now().Add(connectPatience); len(left) > 0; {
+		var err error
+		if left, err = n.connectRound(left); err != nil {
 			return err
 		}
-		if len(left) > 0 && time.Now().After(deadline) {
-			rec := left[0].client.rec
-			return &HostError{Why: fmt.Sprintf("an earlier connection between %s and %s is not forgotten yet", rec.Local, rec.Peer),
-				Hint: "wait a minute, and try again", Err: unix.EADDRNOTAVAIL}
+		for _, p := range left {
+			if time.Now().After(deadline) {
+				return fmt.Errorf("connect tcp %s: %w", p.client.link, p.err)
+			}
+			p.turn()
+		}
+		if len(left) > 0 && left[0].tries%waysToTry == 0 {
+			time.Sleep(moment)
 		}
 	}
 	return nil
 }
 
-// turn prepares a connection to be made from the other end.
-func (n *tcpNet) turn(p tcpPair) (tcpPair, error) {
-	if p.client == p.server {
-		return p, nil
+// turn chooses another way to make a connection: whether bind(2) or connect(2)
+// takes the port, and from which end.
+func (p *tcpPair) turn() {
+	p.tries++
+	if p.tries%2 == 0 && p.client != p.server && p.server.rec.Local.Port() != 0 && p.client.rec.Local.Port() != 0 {
+		p.client, p.server = p.server, p.client
+		p.client.accepted, p.client.connects = false, true
+		p.server.accepted, p.server.connects = true, false
 	}
-	var b task.Batch
-	b.Add(unix.SYS_CLOSE, p.client.num)
-	if err := n.o.Proc.Run(&b); err != nil {
-		return p, err
-	}
-	p = p.swapped()
-	p.client.accepted, p.server.accepted = false, true
-	n.open(p.client)
-	if err := n.o.Run(); err != nil {
-		return p, err
-	}
-	return p, n.with(p.client, n.prepare)
 }
 
 // connectRound makes connections, and gives those that could not be made for
 // now.
-func (n *tcpNet) connectRound(pairs []tcpPair) (left []tcpPair, err error) {
-	n.doors = map[doorAddr]*tcpDoor{}
+func (n *tcpNet) connectRound(pairs []*tcpPair) (left []*tcpPair, err error) {
 	var doors []*tcpDoor
+	byAddr := map[doorAddr]*tcpDoor{}
 	for _, p := range pairs {
+		n.open(p.client)
 		at := doorAddr{p.server.rec.Domain, p.server.rec.Local}
-		d := n.doors[at]
+		d := byAddr[at]
 		if d == nil {
 			d = &tcpDoor{tcpSock: &tcpSock{rec: p.server.rec, num: n.o.Reserve()}}
-			n.doors[at] = d
+			n.open(d.tcpSock)
+			byAddr[at] = d
 			doors = append(doors, d)
 		}
 		d.pairs = append(d.pairs, p)
-	}
-	for _, d := range doors {
-		n.open(d.tcpSock)
 	}
 	if err := n.o.Run(); err != nil {
 		return nil, err
 	}
 	for _, d := range doors {
-		// So many that no queue overflows, and a batch has room for them.
-		const atOnce = 100
-		if err := n.with(d.tcpSock, n.openDoor); err != nil {
-			return nil, err
+		if d.pairs[0].client == d.pairs[0].server {
+			// Both ends are one socket, and a door would be in its way.
+		} else if d.err = n.with(d.tcpSock, d.open(n)); d.err != nil && !errors.Is(d.err, unix.EADDRINUSE) {
+			return nil, d.err
 		}
+		const atOnce = 100 // so many that no queue overflows, and a batch has room for them
 		for some := range slices.Chunk(d.pairs, atOnce) {
 			late, err := n.connectThrough(d, some)
 			if err != nil {
@@ -164,38 +157,52 @@ func (n *tcpNet) connectRound(pairs []tcpPair) (left []tcpPair, err error) {
 			left = append(left, late...)
 		}
 	}
+	for _, p := range left {
+		n.o.Call("close", unix.SYS_CLOSE, p.client.num)
+	}
 	for _, d := range doors {
 		n.o.Call("close", unix.SYS_CLOSE, d.num)
 	}
 	return left, n.o.Run()
 }
 
-// openDoor lets a door listen.
-func (n *tcpNet) openDoor(d *tcpSock, fd int) error {
-	const backlog = 1 << 10
-	if err := n.prepare(d, fd); err != nil {
+// open lets a door listen.
+func (d *tcpDoor) open(n *tcpNet) func(*tcpSock, int) error {
+	return func(_ *tcpSock, fd int) error {
+		const backlog = 1 << 10
+		if err := n.prepare(d.tcpSock, fd, false); err != nil {
+			return err
+		}
+		if err := explainBind(d.rec.Local, unix.Listen(fd, backlog)); err != nil {
+			return err
+		}
+		var err error
+		d.at, err = addrPort(unix.Getsockname(fd))
 		return err
 	}
-	return explainBind(d.rec.Local, unix.Listen(fd, backlog))
 }
 
-// connectThrough makes connections through one door.
-func (n *tcpNet) connectThrough(d *tcpDoor, pairs []tcpPair) (left []tcpPair, err error) {
-	want := map[netip.AddrPort]tcpPair{}
+// connectThrough makes connections through one door, and gives those that
+// could not be made.
+func (n *tcpNet) connectThrough(d *tcpDoor, pairs []*tcpPair) (left []*tcpPair, err error) {
+	want := map[netip.AddrPort]*tcpPair{}
 	for _, p := range pairs {
 		var from netip.AddrPort
-		err := n.with(p.client, func(s *tcpSock, fd int) (err error) {
-			if err = connect(fd, s.rec); err == nil {
-				from, err = addrPort(unix.Getsockname(fd))
-			}
-			return err
-		})
+		switch p.err = d.err; {
+		case p.client == p.server:
+			p.err = n.knockAs(p.client)
+		case p.err == nil:
+			p.err = n.with(p.client, func(s *tcpSock, fd int) (err error) {
+				from, err = n.connect(s, fd, d.at, p.tries%2 == 0)
+				return err
+			})
+		}
 		switch {
-		case errors.Is(err, unix.EADDRNOTAVAIL):
+		case errors.Is(p.err, unix.EADDRNOTAVAIL), errors.Is(p.err, unix.EADDRINUSE):
 			left = append(left, p)
-		case err != nil:
-			return nil, err
-		case p.client != p.server: // which needs no door
+		case p.err != nil:
+			return nil, p.err
+		case p.client != p.server:
 			want[plain(from)] = p
 		}
 	}
@@ -216,7 +223,7 @@ func (n *tcpNet) connectThrough(d *tcpDoor, pairs []tcpPair) (left []tcpPair, er
 
 // place puts accepted connections where they belong. Of strangers', who have
 // found the door, nothing is left.
-func (n *tcpNet) place(got map[netip.AddrPort]int, want map[netip.AddrPort]tcpPair) error {
+func (n *tcpNet) place(got map[netip.AddrPort]int, want map[netip.AddrPort]*tcpPair) error {
 	var b task.Batch
 	for from, num := range got {
 		if p, ok := want[from]; ok {
@@ -253,12 +260,93 @@ func (n *tcpNet) knockAndGo(c TCPClosed) error {
 	if err := n.o.Run(); err != nil {
 		return err
 	}
-	err := n.with(s, func(s *tcpSock, fd int) error {
-		if err := n.prepare(s, fd); err != nil {
-			return err
-		}
-		return connect(fd, s.rec)
-	})
+	err := n.knockAs(s)
 	_, closeErr := n.o.Proc.Call(unix.SYS_CLOSE, s.num)
 	return errors.Join(err, closeErr)
+}
+
+// knockAs connects a socket to a listener of the tree.
+func (n *tcpNet) knockAs(s *tcpSock) error {
+	return n.with(s, func(s *tcpSock, fd int) error {
+		_, err := n.connect(s, fd, s.rec.Peer, true)
+		if errors.Is(err, unix.EADDRNOTAVAIL) {
+			_, err = n.connect(s, fd, s.rec.Peer, false)
+		}
+		return err
+	})
+}
+
+// connectPatience is how long a connection on this host may take.
+const connectPatience = 5 * time.Second
+
+// connect connects a socket from its address, and tells which that is. late
+// says that connect(2) is to take the port, and not bind(2): then it may be one
+// that others have as well, who talk to somebody else.
+func (n *tcpNet) connect(s *tcpSock, fd int, to netip.AddrPort, late bool) (from netip.AddrPort, err error) {
+	late = late && isEphemeral(s.rec.Local.Port())
+	if err := n.prepare(s, fd, late); err != nil {
+		return from, err
+	}
+	err = unix.Connect(fd, sockaddrOf(s.rec.Domain, to))
+	if errors.Is(err, unix.EINPROGRESS) {
+		err = awaitConnection(fd)
+	}
+	if errors.Is(err, unix.EADDRNOTAVAIL) {
+		err = &HostError{Why: fmt.Sprintf("the port of %s is in use, or an earlier connection to %s is not forgotten yet", s.rec.Local, to), Err: err,
+			Hint: "end what uses it (ss -tanp shows it), or wait a minute and try again"}
+	}
+	if err != nil {
+		return from, fmt.Errorf("connect %s to %s: %w", s.rec.Local, to, err)
+	}
+	if late {
+		if err := setPortRange(fd, 0, 0); err != nil {
+			return from, err
+		}
+	}
+	from, err = addrPort(unix.Getsockname(fd))
+	if err == nil && s.rec.Local.Port() != 0 && from.Port() != s.rec.Local.Port() {
+		err = fmt.Errorf("connect %s to %s: came from port %d", s.rec.Local, to, from.Port())
+	}
+	return from, err
+}
+
+// isEphemeral tells whether the kernel chooses such ports by itself.
+func isEphemeral(port uint16) bool {
+	b, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	var low, high uint16
+	if n, _ := fmt.Sscan(string(b), &low, &high); err != nil || n != 2 {
+		return false
+	}
+	return port >= low && port <= high
+}
+
+// setPortRange lets connect(2) choose the port out of a range; 0 takes that
+// back (Linux net/ipv4/inet_connection_sock.c:inet_sk_get_local_port_range,
+// v6.12).
+func setPortRange(fd, port, noPort int) error {
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, noPort); err != nil {
+		return fmt.Errorf("set IP_BIND_ADDRESS_NO_PORT: %w", err)
+	}
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, ipLocalPortRange, port|port<<16); err != nil {
+		return fmt.Errorf("set IP_LOCAL_PORT_RANGE: %w", err)
+	}
+	return nil
+}
+
+func awaitConnection(fd int) error {
+	set := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+	for deadline := time.Now().Add(connectPatience); set[0].Revents == 0; {
+		left := time.Until(deadline).Milliseconds()
+		if left < 0 {
+			return unix.ETIMEDOUT
+		}
+		if _, err := unix.Poll(set, int(left)); err != nil && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("poll: %w", err)
+		}
+	}
+	code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err == nil && code != 0 {
+		err = unix.Errno(code)
+	}
+	return err
 }

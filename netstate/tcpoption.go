@@ -44,12 +44,12 @@ var tcpOptions = []optionRow{
 	{unix.SOL_SOCKET, unix.SO_MAX_PACING_RATE, 8, atEnd},
 }
 
-// tcpFreeOptions are those that a connection does not let itself be set, or
+// tcpFreeOptions are those that a connection, once made, does not let be set, or
 // shows otherwise than they were set (Linux net/ipv4/tcp.c:do_tcp_getsockopt,
 // v6.12).
 var tcpFreeOptions = []optionRow{
 	{unix.IPPROTO_TCP, unix.TCP_MAXSEG, 4, atFirst},
-	{unix.IPPROTO_TCP, unix.TCP_WINDOW_CLAMP, 4, atFirst},
+	{unix.IPPROTO_TCP, unix.TCP_WINDOW_CLAMP, 4, atEnd},
 	{unix.IPPROTO_TCP, unix.TCP_FASTOPEN, 4, atEnd},
 	{unix.IPPROTO_TCP, unix.TCP_FASTOPEN_CONNECT, 4, atEnd},
 	{unix.IPPROTO_TCP, unix.TCP_FASTOPEN_KEY, 32, atEnd},
@@ -66,11 +66,14 @@ func (s *tcpSurvey) readTCPOptions(rec *TCP, fd int) error {
 	if rec.Domain == unix.AF_INET6 {
 		tables = append(tables, ip6Options...)
 	}
-	if !rec.connected() {
+	if !rec.connected() && rec.Shutdown == 0 {
 		tables = append(tables, tcpFreeOptions...)
 	}
 	for i := range tables {
 		row := &tables[i]
+		if notForStreams[[2]int{row.level, row.name}] {
+			continue
+		}
 		value, err := row.get(fd)
 		if err != nil {
 			return err
@@ -88,8 +91,26 @@ func (s *tcpSurvey) readTCPOptions(rec *TCP, fd int) error {
 	if rec.Filter, err = readFilter(fd); err != nil {
 		return err
 	}
-	rec.Buffers, err = readLockedBuffers(fd)
+	if rec.Buffers, err = readLockedBuffers(fd); err != nil || !rec.connected() || rec.Buffers.Locks&receiveLock == 0 {
+		return err
+	}
+	// The kernel tunes the window of the others.
+	clamp := &optionRow{unix.IPPROTO_TCP, unix.TCP_WINDOW_CLAMP, 4, atEnd}
+	value, err := clamp.get(fd)
+	rec.Options = append(rec.Options, Option{Level: clamp.level, Name: clamp.name, Value: value})
 	return err
+}
+
+// notForStreams are options that cannot be set on a stream. The kernel uses the
+// places of some for notes of its own about it (Linux
+// net/ipv4/tcp_ipv4.c:tcp_v4_syn_recv_sock, v6.12).
+var notForStreams = map[[2]int]bool{
+	{unix.IPPROTO_IP, unix.IP_HDRINCL}: true, {unix.IPPROTO_IP, unix.IP_NODEFRAG}: true, {unix.IPPROTO_IP, unix.IP_CHECKSUM}: true,
+	{unix.IPPROTO_IP, unix.IP_MULTICAST_IF}: true, {unix.IPPROTO_IP, unix.IP_MULTICAST_TTL}: true,
+	{unix.IPPROTO_IP, unix.IP_MULTICAST_LOOP}: true, {unix.IPPROTO_IP, unix.IP_MULTICAST_ALL}: true,
+	{unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_IF}: true, {unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_HOPS}: true,
+	{unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_LOOP}: true, {unix.IPPROTO_IPV6, ip6MulticastAll}: true,
+	{unix.IPPROTO_IPV6, unix.IPV6_HDRINCL}: true,
 }
 
 // has tells whether an option is to be set.

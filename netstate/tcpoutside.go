@@ -33,7 +33,7 @@ func outsideState(s TCPState) TCPState {
 func (s *tcpSurvey) captureOutside(rec *TCP, e *tcpEnd, fd int) error {
 	rec.Outside, rec.Accepted = true, s.listener(e.entry.local) != nil
 	rec.State = outsideState(rec.State)
-	return readTCPQueue(rec, fd)
+	return s.readQueue(rec, e, fd)
 }
 
 // endsOf are a socket's ends for rules.
@@ -164,7 +164,7 @@ func (n *tcpNet) reconnect(s *tcpSock) error {
 		return nil
 	}
 	return n.with(s, func(s *tcpSock, fd int) error {
-		if err := connect(fd, s.rec); err != nil {
+		if _, err := n.connect(s, fd, s.rec.Peer, false); err != nil {
 			return &HostError{Why: "cannot connect to " + s.rec.Peer.String() + " again", Err: err, Hint: "start the program that serves it, or say reset"}
 		}
 		return nil

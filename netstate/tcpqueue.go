@@ -1,22 +1,15 @@
 package netstate
 
 import (
+	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"supervise/fdstate"
+	"supervise/internal/task"
 )
-
-// settle waits until what is on its way has arrived, so that everything that
-// was sent is in the queue of its receiver.
-func (s *tcpSurvey) settle() error {
-	if s.ready {
-		return nil
-	}
-	s.ready = true
-	return nil
-}
 
 // refuseUnderWay refuses a connection with something on its way.
 func refuseUnderWay(e *tcpEnd, fd int) error {
@@ -25,13 +18,15 @@ func refuseUnderWay(e *tcpEnd, fd int) error {
 		return fmt.Errorf("ioctl TIOCOUTQ: %w", err)
 	}
 	if left > 0 || e.other != nil && e.other.ino == 0 && e.other.state != tcpNewSynRecv && e.other.wqueue > 0 {
-		return fdstate.RefuseNow("data that it has sent has not arrived yet")
+		return fdstate.RefuseNow("data that was sent over it has not arrived yet")
 	}
 	return nil
 }
 
-// readTCPQueue copies what has been received. Nothing is taken out.
-func readTCPQueue(rec *TCP, fd int) error {
+// readQueue copies what has been received. Nothing is taken out. A program
+// that looks ahead (SO_PEEK_OFF) would do so from another place after a look of
+// ours: its option is set aside for the moment.
+func (s *tcpSurvey) readQueue(rec *TCP, e *tcpEnd, fd int) error {
 	size, err := unix.IoctlGetInt(fd, unix.TIOCINQ)
 	if err != nil {
 		return fmt.Errorf("ioctl TIOCINQ: %w", err)
@@ -39,6 +34,29 @@ func readTCPQueue(rec *TCP, fd int) error {
 	if size == 0 {
 		return nil
 	}
+	offset, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PEEK_OFF)
+	if errors.Is(err, unix.EOPNOTSUPP) || err == nil && offset < 0 {
+		return peekTCP(rec, fd, size)
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("getsockopt SO_PEEK_OFF: %w", err)
+	case e.desc.InFlight():
+		return fdstate.RefuseNow("it looks ahead (SO_PEEK_OFF), and no process has it while it is in a message")
+	}
+	p, err := s.all.Inside(e.desc.Proc)
+	if err != nil {
+		return err
+	}
+	var b task.Batch
+	addOption(&b, e.desc.FD, unix.SOL_SOCKET, unix.SO_PEEK_OFF, -1)
+	b.Pause(func() error { return peekTCP(rec, fd, size) })
+	addOption(&b, e.desc.FD, unix.SOL_SOCKET, unix.SO_PEEK_OFF, offset)
+	return p.Run(&b)
+}
+
+// peekTCP looks at the first size bytes of a queue.
+func peekTCP(rec *TCP, fd, size int) error {
 	rec.Queue = make([]byte, size)
 	n, _, err := unix.Recvfrom(fd, rec.Queue, unix.MSG_PEEK|unix.MSG_DONTWAIT)
 	if err != nil {
@@ -50,19 +68,52 @@ func readTCPQueue(rec *TCP, fd int) error {
 	return nil
 }
 
-// fill has the other end send what was in a socket's queue.
+// fill has the other end send what was in a socket's queue. What the socket
+// has no room for waits with its sender, unless that is a helper, which ends.
 func (n *tcpNet) fill(s *tcpSock) error {
 	if len(s.rec.Queue) == 0 || s.other == nil {
 		return nil
 	}
-	return n.with(s.other, func(_ *tcpSock, fd int) error {
-		for rest := s.rec.Queue; len(rest) > 0; {
-			sent, err := sendmsg(fd, rest, nil, nil)
+	err := n.with(s, func(_ *tcpSock, in int) error {
+		return n.with(s.other, func(_ *tcpSock, out int) error {
+			return pour(flow{out: out, in: in}, s.rec.Queue, s.other.helper)
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("put %d bytes back: %w", len(s.rec.Queue), err)
+	}
+	return nil
+}
+
+// pour sends data from one end to the other. The receiver gets more room only
+// if the data needs it.
+func pour(f flow, data []byte, arrive bool) error {
+	for deadline := time.Now().Add(connectPatience); ; {
+		for len(data) > 0 {
+			sent, err := sendmsg(f.out, data, nil, nil)
+			if errors.Is(err, unix.EAGAIN) {
+				break
+			}
 			if err != nil {
 				return err
 			}
-			rest = rest[sent:]
+			data = data[sent:]
 		}
-		return nil
-	})
+		left, err := awaitRoom([]flow{f}, 0)
+		switch {
+		case err != nil:
+			return err
+		case len(data) == 0 && (!arrive || len(left) == 0):
+			return unix.SetsockoptInt(f.in, unix.SOL_SOCKET, unix.SO_RCVLOWAT, 1)
+		case time.Now().After(deadline):
+			return &HostError{Why: "the queue of a TCP socket does not take what was in it", Hint: "raise net.ipv4.tcp_rmem and net.ipv4.tcp_wmem"}
+		}
+		r, err := f.room()
+		if err != nil {
+			return err
+		}
+		if err := unix.SetsockoptInt(f.in, unix.SOL_SOCKET, unix.SO_RCVLOWAT, r.need+len(data)); err != nil {
+			return fmt.Errorf("set SO_RCVLOWAT: %w", err)
+		}
+	}
 }

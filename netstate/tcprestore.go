@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -23,8 +22,7 @@ type tcpNet struct {
 
 	o     *fdstate.Opener
 	pidfd int // the builder's
-	pairs []tcpPair
-	doors map[doorAddr]*tcpDoor
+	pairs []*tcpPair
 }
 
 // tcpSock is a socket in the making.
@@ -37,6 +35,7 @@ type tcpSock struct {
 	rule *policy.Rule
 
 	accepted bool // a door makes it
+	connects bool // it is made when it is connected
 	helper   bool // the end of a connection that is closed in the end
 	other    *tcpSock
 
@@ -64,7 +63,7 @@ func (n *tcpNet) way(s *tcpSock) way {
 		return paired
 	case s.anew:
 		return alone
-	case rec.connected(), rec.State == tcpClose && len(rec.Queue) > 0:
+	case rec.connected(), rec.State == tcpClose && rec.Shutdown != 0 && rec.Local.Port() != 0:
 		return closing
 	}
 	return alone
@@ -119,23 +118,25 @@ func (n *tcpNet) restore(o *fdstate.Opener) error {
 	return o.Run()
 }
 
-// makeSockets makes those that no door makes.
+// makeSockets makes those that have no part in a connection, or not yet.
 func (n *tcpNet) makeSockets() error {
+	var list []*tcpSock
 	for _, s := range n.socks {
-		if !s.accepted {
+		if !s.accepted && !s.connects {
 			n.open(s)
+			list = append(list, s)
 		}
 	}
-	if err := n.o.Run(); errors.Is(err, unix.ENOPROTOOPT) || errors.Is(err, unix.EPROTONOSUPPORT) {
+	if err := n.o.Run(); errors.Is(err, unix.ENOPROTOOPT) || errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EAFNOSUPPORT) {
 		return &HostError{Why: "this kernel has no MPTCP, or no IPv6, which a socket of the tree was made for", Err: err, Hint: "see sysctl net.mptcp.enabled"}
 	} else if err != nil {
 		return err
 	}
-	for _, s := range n.socks {
-		if s.accepted {
+	for _, s := range list {
+		if n.way(s) == lined {
 			continue
 		}
-		if err := n.with(s, n.prepare); err != nil {
+		if err := n.with(s, func(s *tcpSock, fd int) error { return n.prepare(s, fd, false) }); err != nil {
 			return fmt.Errorf("make tcp %s: %w", s.link, err)
 		}
 	}
@@ -159,8 +160,9 @@ func (n *tcpNet) with(s *tcpSock, fn func(s *tcpSock, fd int) error) error {
 }
 
 // prepare sets what must be set before bind(2), and binds. Until all sockets
-// are made they share ports as they must (SO_REUSEADDR).
-func (n *tcpNet) prepare(s *tcpSock, fd int) error {
+// are made they share ports as they must (SO_REUSEADDR). late leaves the port
+// to connect(2).
+func (n *tcpNet) prepare(s *tcpSock, fd int, late bool) error {
 	if err := setOptions(fd, s.rec.Options, atFirst); err != nil {
 		return err
 	}
@@ -171,29 +173,13 @@ func (n *tcpNet) prepare(s *tcpSock, fd int) error {
 	if !at.IsValid() || at.Port() == 0 && at.Addr().IsUnspecified() {
 		return nil
 	}
-	if at.Port() == 0 { // bound to an address alone
-		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); err != nil {
-			return fmt.Errorf("set IP_BIND_ADDRESS_NO_PORT: %w", err)
+	if late || at.Port() == 0 { // it was bound to an address alone
+		if err := setPortRange(fd, int(at.Port()), 1); err != nil {
+			return err
 		}
+		at = netip.AddrPortFrom(at.Addr(), 0)
 	}
-	err := unix.Bind(fd, sockaddrOf(s.rec.Domain, at))
-	if errors.Is(err, unix.EADDRINUSE) && (s.rec.connected() || s.rec.Peer.IsValid()) {
-		err = bindLate(s, fd, err)
-	}
-	return explainBind(at, err)
-}
-
-// bindLate leaves it to connect(2) to take the port: then it may be one that
-// other connections of this host have as well, to other places.
-func bindLate(s *tcpSock, fd int, inUse error) error {
-	if unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1) != nil {
-		return inUse
-	}
-	port := int(s.rec.Local.Port())
-	if unix.SetsockoptInt(fd, unix.IPPROTO_IP, ipLocalPortRange, port|port<<16) != nil {
-		return inUse
-	}
-	return unix.Bind(fd, sockaddrOf(s.rec.Domain, netip.AddrPortFrom(s.rec.Local.Addr(), 0)))
+	return explainBind(s.rec.Local, unix.Bind(fd, sockaddrOf(s.rec.Domain, at)))
 }
 
 // explainBind makes a HostError of what bind(2) says about an address.
@@ -300,13 +286,7 @@ func (n *tcpNet) knock(s *tcpSock) error {
 		return nil
 	}
 	for _, s := range n.inLine() {
-		err := n.with(s, func(s *tcpSock, fd int) error {
-			if err := connect(fd, s.rec); err != nil {
-				return err
-			}
-			return s.setFlags(fd)
-		})
-		if err != nil {
+		if err := errors.Join(n.knockAs(s), n.with(s, (*tcpSock).setFlags)); err != nil {
 			return err
 		}
 	}
@@ -329,39 +309,6 @@ func (n *tcpNet) shutDown(s *tcpSock) error {
 		}
 		return err
 	})
-}
-
-// connectPatience is how long a connection on this host may take.
-const connectPatience = 5 * time.Second
-
-// connect connects a socket that does not block.
-func connect(fd int, rec *TCP) error {
-	err := unix.Connect(fd, sockaddrOf(rec.Domain, rec.Peer))
-	if errors.Is(err, unix.EINPROGRESS) {
-		err = awaitConnection(fd)
-	}
-	if err != nil {
-		return fmt.Errorf("connect %s to %s: %w", rec.Local, rec.Peer, err)
-	}
-	return nil
-}
-
-func awaitConnection(fd int) error {
-	set := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
-	for deadline := time.Now().Add(connectPatience); set[0].Revents == 0; {
-		left := time.Until(deadline).Milliseconds()
-		if left < 0 {
-			return unix.ETIMEDOUT
-		}
-		if _, err := unix.Poll(set, int(left)); err != nil && !errors.Is(err, unix.EINTR) {
-			return fmt.Errorf("poll: %w", err)
-		}
-	}
-	code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
-	if err == nil && code != 0 {
-		err = unix.Errno(code)
-	}
-	return err
 }
 
 // accept takes the connections that wait at a door, as the builder, and gives

@@ -47,6 +47,14 @@ UNUSED static int sock(int domain) {
 	return fd;
 }
 
+// server makes a socket to listen on, as servers do: restarted soon, it gets
+// its port again.
+UNUSED static int server(int domain) {
+	int fd = sock(domain);
+	set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	return fd;
+}
+
 // A name is what getsockname or getpeername gives, as text.
 struct name { char text[80]; };
 UNUSED static struct name name_of(int fd, int peer) {
@@ -81,6 +89,12 @@ UNUSED static void connect_to(int fd, int listener) {
 	struct sockaddr_in6 a;
 	socklen_t n = sizeof a;
 	MUST(getsockname(listener, (struct sockaddr *)&a, &n) == 0);
+	if (get(fd, SOL_SOCKET, SO_DOMAIN) == AF_INET && port_of(fd) == 0) {
+		struct sockaddr_in from = own4(0);
+		set(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1); // as connect does
+		MUST(bind(fd, (struct sockaddr *)&from, sizeof from) == 0);
+		set(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 0);
+	}
 	MUST(connect(fd, (struct sockaddr *)&a, n) == 0);
 }
 
@@ -98,7 +112,7 @@ UNUSED static struct link through(int listener, int domain) {
 	return l;
 }
 UNUSED static struct link a_link(void) {
-	int door = sock(AF_INET);
+	int door = server(AF_INET);
 	listen4(door, 0, 5);
 	struct link l = through(door, AF_INET);
 	close(door);
@@ -113,7 +127,11 @@ UNUSED static void same_names_at(int line, const struct link *l) {
 }
 
 // says sends text over fd, and hears checks that it comes out of another.
-#define says(fd, text) MUST(send(fd, text, strlen(text), 0) == (ssize_t)strlen(text))
+#define says(fd, text) says_at(__LINE__, fd, text)
+UNUSED static void says_at(int line, int fd, const char *text) {
+	ssize_t n = send(fd, text, strlen(text), MSG_NOSIGNAL);
+	CHECK(n == (ssize_t)strlen(text), "line %d: send gave %zd", line, n);
+}
 #define hears(fd, text) hears_at(__LINE__, fd, text)
 UNUSED static void hears_at(int line, int fd, const char *text) {
 	char buf[200];
@@ -125,6 +143,10 @@ UNUSED static void hears_at(int line, int fd, const char *text) {
 	}
 	CHECK(!memcmp(buf, text, want), "line %d: got %.*s, not %s", line, (int)got, buf, text);
 }
-#define hears_end(fd) MUST(recv(fd, (char[1]){0}, 1, 0) == 0)
-#define hears_nothing(fd) MUST(recv(fd, (char[1]){0}, 1, MSG_DONTWAIT) == -1 && errno == EAGAIN)
+#define hears_end(fd) hears_no(__LINE__, fd, 1)
+#define hears_nothing(fd) hears_no(__LINE__, fd, 0)
+UNUSED static void hears_no(int line, int fd, int end) {
+	ssize_t n = recv(fd, (char[1]){0}, 1, end ? 0 : MSG_DONTWAIT);
+	CHECK(end ? n == 0 : n == -1 && errno == EAGAIN, "line %d: recv gave %zd", line, n);
+}
 #endif

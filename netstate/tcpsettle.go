@@ -1,0 +1,348 @@
+package netstate
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"supervise/fdstate"
+	"supervise/internal/task"
+)
+
+// What has been sent and has not arrived lies with its sender, where nobody can
+// look without privilege. On one host that is so for three reasons: the receiver
+// has no room, the sender waits for more before it sends a part of a segment, or
+// only the acknowledgement is missing. So the survey gives the receiver room and
+// pushes the sender, and then everything lies with the receiver. The program
+// sees nothing of it: TCP promises nothing about where bytes are meanwhile.
+
+// flow is what an end of a connection has sent and the other has not
+// acknowledged.
+type flow struct {
+	from *tcpEnd // nil if that end is closed
+	to   *tcpEnd
+	out  int // our copy of from, or -1
+	in   int // our copy of to
+}
+
+// settlePatience is how long data may take from one end to the other. An
+// acknowledgement may be held back for 40 ms (Linux TCP_DELACK_MIN).
+const settlePatience = 500 * time.Millisecond
+
+// settle brings everything that was sent to its receivers. What resists is
+// refused later, by refuseUnderWay.
+func (s *tcpSurvey) settle() error {
+	if s.settled {
+		return nil
+	}
+	s.settled = true
+	flows, err := s.flows()
+	if err != nil || len(flows) == 0 {
+		return err
+	}
+	defer closeFlows(flows)
+	if err := s.push(flows); err != nil {
+		return err
+	}
+	const moment = 5 * time.Millisecond
+	left, err := awaitFlows(flows, moment)
+	if err != nil {
+		return err
+	}
+	const atOnce = 40 // what a table of calls has room for
+	for len(left) > 0 {
+		some := sameReader(left)
+		some = some[:min(len(some), atOnce)]
+		if err := s.makeRoom(some); err != nil {
+			return err
+		}
+		left = left[len(some):]
+	}
+	s.table = nil // states have changed
+	return s.look()
+}
+
+// flows finds the connections with something under way.
+func (s *tcpSurvey) flows() (list []flow, err error) {
+	add := func(f flow) error {
+		f.out = -1
+		if f.to.desc.InFlight() {
+			return nil
+		}
+		if f.in, err = f.to.desc.Copy(); err != nil {
+			return err
+		}
+		if f.from != nil {
+			if f.out, err = f.from.desc.Copy(); err != nil {
+				unix.Close(f.in)
+				return err
+			}
+		}
+		list = append(list, f)
+		return nil
+	}
+	for _, e := range s.list {
+		if e.entry == nil || e.other == nil || e.entry.state.in(tcpListen, tcpSynSent) {
+			continue
+		}
+		switch other := s.ends[e.other.ino]; {
+		case other != nil && e.entry.wqueue > 0:
+			err = add(flow{from: e, to: other})
+		case e.other.ino == 0 && e.other.wqueue > 0 && !e.other.state.in(tcpSynRecv, tcpNewSynRecv):
+			err = add(flow{to: e})
+		}
+		if err != nil {
+			closeFlows(list)
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+func closeFlows(list []flow) {
+	for _, f := range list {
+		unix.Close(f.in)
+		if f.out >= 0 {
+			unix.Close(f.out)
+		}
+	}
+}
+
+// push has senders send what they hold back (TCP_CORK, MSG_MORE, Nagle):
+// setting TCP_NODELAY does, once (Linux net/ipv4/tcp.c:__tcp_sock_set_nodelay,
+// v6.12). It is taken back by the same run of calls.
+func (s *tcpSurvey) push(flows []flow) error {
+	batches := map[int]*task.Batch{}
+	for _, f := range flows {
+		if f.from == nil || f.from.desc.InFlight() {
+			continue
+		}
+		was, err := unix.GetsockoptInt(f.out, unix.IPPROTO_TCP, unix.TCP_NODELAY)
+		if err != nil {
+			return fmt.Errorf("getsockopt TCP_NODELAY: %w", err)
+		}
+		b := batches[f.from.desc.Proc]
+		if b == nil {
+			b = &task.Batch{}
+			batches[f.from.desc.Proc] = b
+		}
+		for _, value := range []int{1, was} {
+			addOption(b, f.from.desc.FD, unix.IPPROTO_TCP, unix.TCP_NODELAY, value)
+		}
+	}
+	for proc, b := range batches {
+		p, err := s.all.Inside(proc)
+		if err != nil {
+			return err
+		}
+		if err := p.Run(b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addOption adds a setsockopt(2) of an int.
+func addOption(b *task.Batch, fd, level, name, value int) *task.Call {
+	return b.Add(unix.SYS_SETSOCKOPT, fd, level, name, binary.LittleEndian.AppendUint32(nil, uint32(value)), 4)
+}
+
+// awaitFlows waits for data to arrive, and gives the flows where some is left.
+func awaitFlows(flows []flow, patience time.Duration) (left []flow, err error) {
+	const moment = 200 * time.Microsecond
+	for deadline := time.Now().Add(patience); ; time.Sleep(moment) {
+		left = nil
+		for _, f := range flows {
+			more, err := f.move()
+			if err != nil {
+				return nil, err
+			}
+			if more {
+				left = append(left, f)
+			}
+		}
+		if len(left) == 0 || time.Now().After(deadline) {
+			return left, nil
+		}
+	}
+}
+
+// move has the receiver acknowledge what it has, and tells whether there is
+// more to come.
+func (f *flow) move() (bool, error) {
+	if f.out < 0 {
+		// The end of what a closed end has sent is its FIN.
+		info, err := unix.GetsockoptTCPInfo(f.in, unix.IPPROTO_TCP, unix.TCP_INFO)
+		if err != nil {
+			return false, fmt.Errorf("getsockopt TCP_INFO: %w", err)
+		}
+		return TCPState(info.State).in(tcpEstablished, tcpFinWait1, tcpFinWait2), nil
+	}
+	left, err := unix.IoctlGetInt(f.out, unix.TIOCOUTQ)
+	if err != nil {
+		return false, fmt.Errorf("ioctl TIOCOUTQ: %w", err)
+	}
+	if left == 0 {
+		return false, nil
+	}
+	return true, acknowledge(f.in)
+}
+
+// acknowledge sends an acknowledgement that is held back. Whether the kernel
+// holds back the next is as before.
+func acknowledge(fd int) error {
+	was, err := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK)
+	if err != nil {
+		return fmt.Errorf("getsockopt TCP_QUICKACK: %w", err)
+	}
+	for _, value := range []int{1, was} {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, value); err != nil {
+			return fmt.Errorf("set TCP_QUICKACK: %w", err)
+		}
+	}
+	return nil
+}
+
+// sameReader gives the first flows whose receivers belong to one process, and
+// moves them to the front.
+func sameReader(flows []flow) []flow {
+	n := 0
+	for i := range flows {
+		if flows[i].to.desc.Proc == flows[0].to.desc.Proc {
+			flows[n], flows[i] = flows[i], flows[n]
+			n++
+		}
+	}
+	return flows[:n]
+}
+
+// makeRoom gives receivers of one process room for what is under way, waits
+// for it, and takes the room back.
+func (s *tcpSurvey) makeRoom(flows []flow) error {
+	p, err := s.all.Inside(flows[0].to.desc.Proc)
+	if err != nil {
+		return err
+	}
+	var b task.Batch
+	var rooms []room
+	for _, f := range flows {
+		r, err := f.room()
+		if err != nil {
+			return err
+		}
+		rooms = append(rooms, r)
+		r.give(&b, f.to.desc.FD)
+	}
+	b.Pause(func() error {
+		left, err := awaitRoom(flows, settlePatience)
+		if err != nil || len(left) == 0 {
+			return err
+		}
+		return nil // refused later
+	})
+	for i, f := range flows {
+		rooms[i].takeBack(&b, f.to.desc.FD)
+	}
+	return p.Run(&b)
+}
+
+// awaitRoom waits as awaitFlows does, and has receivers tell their senders of
+// the room that they have: they do when they are read, even without taking
+// anything out (Linux net/ipv4/tcp.c:tcp_cleanup_rbuf, v6.12).
+func awaitRoom(flows []flow, patience time.Duration) (left []flow, err error) {
+	for deadline := time.Now().Add(patience); ; {
+		for _, f := range flows {
+			ready, err := fdstate.Poll(f.in, unix.POLLIN)
+			if err != nil {
+				return nil, err
+			}
+			if ready&unix.POLLERR != 0 { // a look would clear it
+				continue
+			}
+			_, _, err = unix.Recvfrom(f.in, []byte{0}, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+			if err != nil && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.ECONNRESET) {
+				return nil, fmt.Errorf("recv with MSG_PEEK: %w", err)
+			}
+		}
+		left, err = awaitFlows(flows, 0)
+		if err != nil || len(left) == 0 || time.Now().After(deadline) {
+			return left, err
+		}
+		const moment = 200 * time.Microsecond
+		time.Sleep(moment)
+	}
+}
+
+// room is what a receiver's limits are, and how much it needs.
+type room struct {
+	need                          int
+	low, size, locks, clamp, peek int
+}
+
+// room asks what is to be changed.
+func (f *flow) room() (r room, err error) {
+	for _, o := range []struct {
+		level, name int
+		to          *int
+	}{
+		{unix.SOL_SOCKET, unix.SO_RCVLOWAT, &r.low}, {unix.SOL_SOCKET, unix.SO_RCVBUF, &r.size}, {unix.SOL_SOCKET, soBufLock, &r.locks},
+		{unix.IPPROTO_TCP, unix.TCP_WINDOW_CLAMP, &r.clamp}, {unix.SOL_SOCKET, unix.SO_PEEK_OFF, &r.peek},
+	} {
+		*o.to, err = unix.GetsockoptInt(f.in, o.level, o.name)
+		if errors.Is(err, unix.EOPNOTSUPP) && o.name == unix.SO_PEEK_OFF { // before Linux 6.9
+			r.peek, err = -1, nil
+		}
+		if err != nil {
+			return r, fmt.Errorf("getsockopt %d of level %d: %w", o.name, o.level, err)
+		}
+	}
+	const margin = 64 << 10
+	r.need = margin
+	for _, fd := range []int{f.in, f.out} {
+		if fd < 0 {
+			r.need += int(f.to.other.wqueue)
+			continue
+		}
+		request := uint(unix.TIOCINQ)
+		if fd == f.out {
+			request = unix.TIOCOUTQ
+		}
+		n, err := unix.IoctlGetInt(fd, request)
+		if err != nil {
+			return r, fmt.Errorf("ioctl: %w", err)
+		}
+		r.need += n
+	}
+	return r, nil
+}
+
+// give adds the calls that give room. SO_RCVLOWAT is what an ordinary user can
+// ask for much room by: the kernel makes as much as it would by itself for a
+// fast connection (Linux net/ipv4/tcp.c:tcp_set_rcvlowat, v6.12).
+func (r *room) give(b *task.Batch, fd int) {
+	if r.peek >= 0 {
+		addOption(b, fd, unix.SOL_SOCKET, unix.SO_PEEK_OFF, -1)
+	}
+	if r.locks&receiveLock != 0 {
+		addOption(b, fd, unix.SOL_SOCKET, soBufLock, r.locks&^receiveLock)
+	}
+	addOption(b, fd, unix.SOL_SOCKET, unix.SO_RCVLOWAT, r.need)
+}
+
+// takeBack adds the calls that set everything as it was. A limit that the
+// program has not set stays where it is: it is the kernel's own.
+func (r *room) takeBack(b *task.Batch, fd int) {
+	addOption(b, fd, unix.SOL_SOCKET, unix.SO_RCVLOWAT, r.low)
+	if r.locks&receiveLock != 0 {
+		addOption(b, fd, unix.SOL_SOCKET, unix.SO_RCVBUF, r.size/2)
+		addOption(b, fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, r.size/2).Optional() // where the size was set so
+		addOption(b, fd, unix.SOL_SOCKET, soBufLock, r.locks)
+		addOption(b, fd, unix.IPPROTO_TCP, unix.TCP_WINDOW_CLAMP, r.clamp).Optional()
+	}
+	if r.peek >= 0 {
+		addOption(b, fd, unix.SOL_SOCKET, unix.SO_PEEK_OFF, r.peek)
+	}
+}
