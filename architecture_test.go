@@ -33,7 +33,7 @@ var mayImport = map[string][]string{
 	"memstate":      {"memimg", "internal/"},
 	"ipcstate":      {"internal/"},
 	"memimg":        {},
-	"plugins":       {},
+	"plugins":       {"plugins/client"},
 	"control":       {"plugins/client", "internal/procfs"},
 	"policy":        {},
 	"integration":   {"plugins/client"}, // as any program may
