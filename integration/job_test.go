@@ -201,9 +201,15 @@ func (j *job) ended() {
 // restart brings a tree back from an image, in the foreground or detached.
 func (p *place) restart(prog program, image string, args ...string) *job {
 	p.t.Helper()
+	return p.restartEnv(prog, image, nil, args...)
+}
+
+// restartEnv is restart with more environment variables.
+func (p *place) restartEnv(prog program, image string, env []string, args ...string) *job {
+	p.t.Helper()
 	pidFile := filepath.Join(p.dir, "pid-"+strconv.FormatInt(time.Now().UnixNano(), 36))
 	argv := append([]string{supervise, "restart", image, "--pid-file", pidFile}, args...)
-	j := &job{holder: p.hold(launch{argv: argv}), p: p, prog: prog, args: args}
+	j := &job{holder: p.hold(launch{argv: argv, env: env}), p: p, prog: prog, args: args}
 	wait(p.t, "restart", 60*time.Second, func() string {
 		if pid, err := strconv.Atoi(strings.TrimSpace(slurp(pidFile))); err == nil {
 			j.root = pid

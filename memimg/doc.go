@@ -48,9 +48,10 @@
 //	layers    array of {dir, id}: earlier images whose pages files hold some of
 //	          the extents. dir is relative to this image's directory, and clean;
 //	          the first is layer 1.
-//	control   missing, or {generation, socket, annotations}: how often the tree
+//	control   missing, or {generation, socket, annotations, plugins}: how often the tree
 //	          had been restarted; the control socket that its programs know;
-//	          an object of strings. The last two may be missing.
+//	          an object of strings; an array of {file} or {event, command}. All but
+//	          the first may be missing.
 //	parts     records  {size, sha256}: bytes of the file and their SHA-256
 //	          index    {size, sha256}
 //	          pages    {size}, a multiple of 4096

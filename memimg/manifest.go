@@ -33,6 +33,15 @@ type Control struct {
 	Generation  int               `json:"generation"`            // how often the tree had been restarted
 	Socket      string            `json:"socket,omitempty"`      // path that programs of the tree know
 	Annotations map[string]string `json:"annotations,omitempty"` // strings of the user's
+	Plugins     []Plugin          `json:"plugins,omitempty"`     // that take part in a restart, too
+}
+
+// Plugin names a plugin: the file of its manifest, or a shell command for an
+// event.
+type Plugin struct {
+	File    string `json:"file,omitempty"`
+	Event   string `json:"event,omitempty"`
+	Command string `json:"command,omitempty"`
 }
 
 // Host is what was special about the machine that an image was made on.

@@ -31,6 +31,7 @@ type Plugin struct {
 
 	shell bool // a hook: told by its environment, and answers by its exit code
 	dir   string
+	fn    func(client.Event) (*Reply, error) // of one that is built in
 }
 
 // Values of Failure and Start.

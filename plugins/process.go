@@ -48,6 +48,18 @@ type process struct {
 	fds    []int  // that came with it
 }
 
+// startElsewhere starts a plugin on another thread: this one may have signals
+// blocked, or be kept on one cpu.
+func startElsewhere(p *Plugin, e client.Event) (run *process, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		run, err = start(p, e)
+	}()
+	<-done
+	return run, err
+}
+
 // start starts a plugin.
 func start(p *Plugin, e client.Event) (*process, error) {
 	run := &process{plugin: p, exited: make(chan error, 1)}
@@ -224,7 +236,8 @@ func (run *process) end(patience time.Duration) error {
 	select {
 	case err := <-run.exited:
 		run.exited <- err
-		if err != nil && !errors.Is(err, exec.ErrWaitDelay) {
+		// A supervisor waits for any child, and may have been quicker.
+		if err != nil && !errors.Is(err, exec.ErrWaitDelay) && !errors.Is(err, unix.ECHILD) {
 			return fmt.Errorf("%w%s", err, run.said())
 		}
 		return nil

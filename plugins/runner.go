@@ -91,11 +91,18 @@ func (r *Runner) unaware(p *Plugin, event string) bool {
 
 // tell runs one plugin for one event.
 func (r *Runner) tell(p *Plugin, e client.Event) error {
+	if p.fn != nil {
+		reply, err := p.fn(e)
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.Name, err)
+		}
+		return r.take(p, reply)
+	}
 	e.Deadline = p.Deadline
 	run := r.running[p]
 	if run == nil {
 		var err error
-		if run, err = start(p, e); err != nil {
+		if run, err = startElsewhere(p, e); err != nil {
 			return fmt.Errorf("plugin %s: %s: %w", p.Name, e.Name, err)
 		}
 		r.running[p] = run

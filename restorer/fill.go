@@ -50,6 +50,9 @@ func (r *restart) fill() error {
 		if r.tree.Processes[i].Shares.Memory != 0 {
 			continue
 		}
+		if err := r.changeEnvironment(i, p); err != nil {
+			return fmt.Errorf("process %d: %w", p.ID, err)
+		}
 		if err := r.tree.Processes[i].Mem.Finish(p, r.surroundings()); err != nil {
 			return fmt.Errorf("process %d: %w", p.ID, err)
 		}
@@ -63,6 +66,15 @@ func (r *restart) fill() error {
 		}
 	}
 	return r.objects.Finish(r.builder)
+}
+
+// changeEnvironment does what plugins want.
+func (r *restart) changeEnvironment(i int, p *task.Process) error {
+	if r.changes == nil {
+		return nil
+	}
+	mem := &r.tree.Processes[i].Mem
+	return mem.SetEnvironment(p, r.changes.Environment, r.im.Extents(mem.ID))
 }
 
 // surroundings are what the memory of every process is made in.

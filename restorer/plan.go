@@ -47,6 +47,11 @@ func (r *restart) plan() error {
 	if r.tree, err = treestate.Decode(r.im.Records()); err != nil {
 		return fmt.Errorf("%w: %w", memimg.ErrDamaged, err)
 	}
+	if r.opts.Before != nil {
+		if r.changes, err = r.opts.Before(r.tree.Blobs); err != nil {
+			return err
+		}
+	}
 	if err := r.applyPolicy(); err != nil {
 		return err
 	}

@@ -24,12 +24,18 @@ import (
 
 // Options say what to restart and how.
 type Options struct {
-	Image    string
-	Force    bool                    // though files that the tree maps are not as they were
-	Detach   bool                    // the tree gets a session of its own and outlives us
-	Net      Net                     // which network namespace it lives in
-	Policy   *policy.Policy          // may be nil
-	Hook     plugins.Hook            // may be nil
+	Image  string
+	Force  bool           // though files that the tree maps are not as they were
+	Detach bool           // the tree gets a session of its own and outlives us
+	Net    Net            // which network namespace it lives in
+	Policy *policy.Policy // may be nil
+	Hook   plugins.Hook   // may be nil
+
+	// Before is called when the image has been read, and nothing exists yet. It
+	// is given what plugins have stored, and says what they want to be otherwise.
+	// It may be nil.
+	Before func(blobs map[string][]byte) (*plugins.Changes, error)
+
 	Progress func(done, total int64) // bytes of memory filled; may be nil
 }
 
@@ -73,6 +79,7 @@ type restart struct {
 	base    taskstate.Base // what the builder has, and its children with it
 	files   *fdstate.Restorer
 	sockets *netstate.Sockets
+	changes *plugins.Changes // what plugins want to be otherwise, or nil
 	objects *memstate.ObjectRestorer
 	wanted  []memstate.Object     // of the tree's, those that are to be made
 	ipc     *ipcstate.Restorer    // or nil

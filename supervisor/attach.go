@@ -10,6 +10,7 @@ import (
 
 	"supervise/control"
 	"supervise/internal/procfs"
+	"supervise/plugins"
 )
 
 // AttachOptions say of which tree to become the supervisor.
@@ -20,6 +21,7 @@ type AttachOptions struct {
 	Program  string // our own version
 	Policy   string // file that snapshots of it go by; without it, as before
 	Schedule Schedule
+	Plugins  []plugins.Spec // besides those that the job had
 }
 
 // Attached is a tree that this process has not started but is the supervisor of.
@@ -124,6 +126,7 @@ func (a *Attached) record(o *AttachOptions, target *Target) error {
 	if o.Policy != "" {
 		j.Policy = o.Policy
 	}
+	j.Plugins = append(j.Plugins, o.Plugins...)
 	a.job, err = enter(o.Dir, *j)
 	return err
 }
@@ -156,6 +159,7 @@ func (a *Attached) Wait(ctx context.Context) (ended bool, err error) {
 	if !ended {
 		return false, a.letGo()
 	}
+	goneHooks(a.job)
 	return true, errors.Join(err, a.job.remove())
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"net"
+	"slices"
 	"time"
 
 	"supervise/control"
@@ -24,6 +25,8 @@ type attendance struct {
 
 	server *client.Client // nil: there is no supervisor, or not any more
 	begun  bool           // before-freeze was announced
+	specs  []plugins.Spec
+	runner *plugins.Runner
 	ends   control.Ends
 	begin  control.Begun
 }
@@ -34,6 +37,15 @@ type attendance struct {
 func attend(ctx context.Context, o *CheckpointOptions, target *Target, image string) (*attendance, error) {
 	a := &attendance{target: target, image: image, stop: o.Stop}
 	j := target.job
+	if j != nil {
+		a.specs = append(a.specs, j.Plugins...)
+	}
+	a.specs = append(a.specs, o.Plugins...)
+	list, err := plugins.Load(a.specs)
+	if err != nil {
+		return nil, err
+	}
+	a.runner = plugins.NewRunner(list, nil)
 	if j == nil {
 		return a, nil
 	}
@@ -78,9 +90,17 @@ func (a *attendance) call(request string, params, result any) error {
 	return nil
 }
 
-// event announces an event, and waits for the replies.
+// event announces an event, and waits for the replies: of plugins first on the
+// way down, and of clients, who are nearer to the program, first on the way up.
 func (a *attendance) event(name, reason string, result any) error {
-	return a.call("event", client.Event{Name: name, Reason: reason, Snapshot: a.facts()}, result)
+	e := client.Event{Name: name, Reason: reason, Snapshot: a.facts()}
+	if slices.Contains(plugins.Asked, name) {
+		if err := a.runner.Event(e); err != nil {
+			return err
+		}
+		return a.call("event", e, result)
+	}
+	return errors.Join(a.call("event", e, result), a.runner.Event(e))
 }
 
 func (a *attendance) facts() *client.Facts {
@@ -135,7 +155,10 @@ func (a *attendance) manifest(more map[string]string) *memimg.Control {
 	if a.target.job != nil {
 		c.Socket = a.target.job.ProgramSocket
 	}
-	if c.Generation == 0 && c.Socket == "" && len(c.Annotations) == 0 {
+	for _, s := range a.specs {
+		c.Plugins = append(c.Plugins, memimg.Plugin(s))
+	}
+	if c.Generation == 0 && c.Socket == "" && len(c.Annotations)+len(c.Plugins) == 0 {
 		return nil
 	}
 	return c
@@ -143,9 +166,10 @@ func (a *attendance) manifest(more map[string]string) *memimg.Control {
 
 // end tells how it went.
 func (a *attendance) end(failure error) error {
-	if a == nil || a.server == nil {
+	if a == nil {
 		return nil
 	}
+	defer a.runner.Close()
 	var err error
 	switch {
 	case failure == nil:

@@ -23,6 +23,7 @@ type CheckpointOptions struct {
 	Policy   *policy.Policy // without it, the one that the job was started with
 	Rules    []policy.Rule  // that come before it
 	Annotate map[string]string
+	Plugins  []plugins.Spec // besides those of the job
 	Hook     plugins.Hook
 	Progress func(done, total int64)
 }
@@ -119,9 +120,13 @@ func attended(ctx context.Context, o *CheckpointOptions, target *Target, image s
 		Hook:      part.hook(o.Hook),
 		Progress:  o.Progress,
 		Ends:      part.connections,
+		Blobs:     part.runner.Blobs,
 		Manifest:  func() *memimg.Control { return part.manifest(o.Annotate) },
 	})
 	_ = part.end(err) // it is, or is not, a snapshot by now
+	if result != nil {
+		result.Problems = part.runner.Problems
+	}
 	return result, err
 }
 

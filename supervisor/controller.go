@@ -18,6 +18,7 @@ import (
 
 	"supervise/control"
 	"supervise/internal/procfs"
+	"supervise/plugins"
 	"supervise/plugins/client"
 )
 
@@ -95,6 +96,17 @@ func (c *controller) end() {
 	if dir := c.made.Load(); dir != nil {
 		_ = os.Remove(*dir) // fails when somebody has put something there
 	}
+}
+
+// goneHooks tells the plugins of a job that its tree has ended.
+func goneHooks(job *registered) {
+	list, err := plugins.Load(job.Plugins)
+	if err != nil {
+		return
+	}
+	r := plugins.NewRunner(list, nil)
+	defer r.Close()
+	_ = r.Event(client.Event{Name: client.Gone, Snapshot: &client.Facts{Job: job.Name, RootPID: job.Root.PID, Generation: job.Generation}})
 }
 
 // Hello tells who is here.

@@ -16,6 +16,7 @@ import (
 
 	"supervise/internal/procfs"
 	"supervise/memimg"
+	"supervise/plugins"
 )
 
 // recordName is the file in a job's directory that tells who runs it.
@@ -38,6 +39,8 @@ type Job struct {
 	Socket        string `json:"socket,omitempty"`         // that the supervisor listens at
 	ProgramSocket string `json:"program_socket,omitempty"` // that programs of the tree know, perhaps of an earlier life
 	Generation    int    `json:"generation,omitempty"`     // how often it was restarted since it was started
+
+	Plugins []plugins.Spec `json:"plugins,omitempty"` // that take part in snapshots and restarts
 
 	Restart []memimg.Phase `json:"restart_phases,omitempty"` // time line of the restart
 

@@ -35,6 +35,8 @@ type RestartOptions struct {
 	PolicyFile string // that snapshots of the job go by, or ""
 	Schedule   Schedule
 	Answer     Answer
+	Plugins    []plugins.Spec // besides those in the image
+	EnvFile    string         // rules about the environment, or ""
 	Hook       plugins.Hook
 	Progress   func(done, total int64)
 }
@@ -50,6 +52,7 @@ type Restarted struct {
 	tree *restorer.Tree
 	job  *registered
 	ctl  *controller
+	part *participation
 	plan Schedule
 
 	early *relay // of signals that have come since before the tree ran
@@ -61,6 +64,10 @@ func Restart(o RestartOptions) (*Restarted, error) {
 	if err != nil {
 		return nil, err
 	}
+	part, err := participate(&o, &manifest)
+	if err != nil {
+		return nil, err
+	}
 	if err := becomeSubreaper(); err != nil {
 		return nil, err
 	}
@@ -69,6 +76,11 @@ func Restart(o RestartOptions) (*Restarted, error) {
 	hook := func(p plugins.Phase) (err error) {
 		if p == plugins.Release && !o.Detach && early == nil {
 			if early, err = startRelay(); err != nil {
+				return err
+			}
+		}
+		if p == plugins.Release {
+			if err := part.event(client.Restored, ""); err != nil {
 				return err
 			}
 		}
@@ -84,17 +96,22 @@ func Restart(o RestartOptions) (*Restarted, error) {
 		Policy:   o.Policy,
 		Net:      o.Net,
 		Hook:     hook,
+		Before:   part.before,
 		Progress: o.Progress,
 	})
 	if err != nil {
+		part.runner.Close()
 		return nil, err
 	}
-	r := &Restarted{Root: int(tree.Root), Manifest: manifest, Phases: tree.Phases,
+	r := &Restarted{part: part, Root: int(tree.Root), Manifest: manifest, Phases: tree.Phases,
 		tree: tree, plan: o.Schedule, early: early}
+	part.facts.RootPID, part.facts.Generation = r.Root, r.generation()
 	r.NoRecord = r.record(o)
 	if err := r.startControl(o); err != nil && r.NoRecord == nil {
 		r.NoRecord = err
 	}
+	_ = part.event(client.Restarted, "") // it runs: nothing can be refused any more
+	part.runner.Close()
 	return r, nil
 }
 
@@ -153,7 +170,7 @@ func (r *Restarted) record(o RestartOptions) error {
 		return err
 	}
 	j := Job{Command: r.Manifest.Summary.Command, Image: image, Policy: o.PolicyFile, Restart: r.Phases, NoIoUring: r.tree.NoIoUring,
-		Interval: o.Schedule.Interval, Keep: o.Schedule.Keep, Generation: r.generation()}
+		Interval: o.Schedule.Interval, Keep: o.Schedule.Keep, Generation: r.generation(), Plugins: r.part.specs}
 	if c := r.Manifest.Control; c != nil {
 		j.ProgramSocket = c.Socket
 	}
@@ -197,6 +214,8 @@ func (r *Restarted) Wait() (syscall.WaitStatus, error) {
 	go r.reapOrphans()
 	ws, err := r.tree.Wait()
 	r.ctl.standAside()
+	_ = r.part.event(client.Gone, "")
+	r.part.runner.Close()
 	return ws, err
 }
 

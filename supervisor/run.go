@@ -13,6 +13,7 @@ import (
 
 	"supervise/control"
 	"supervise/internal/nouring"
+	"supervise/plugins"
 	"supervise/plugins/client"
 )
 
@@ -26,6 +27,7 @@ type RunOptions struct {
 
 	NoIoUring bool // the program shall believe that there is no io_uring
 	Schedule  Schedule
+	Plugins   []plugins.Spec
 }
 
 // Run starts a command as a job, stands for it until it ends, and gives its
@@ -43,7 +45,7 @@ func Run(o RunOptions) (syscall.WaitStatus, error) {
 	}
 	cwd, _ := os.Getwd() // only told to people; it may have been removed
 	job, err := register(o.Dir, o.Name, o.Command[0], Job{Supervisor: self, Command: o.Command, Cwd: cwd, Policy: o.Policy, NoIoUring: o.NoIoUring,
-		Interval: o.Schedule.Interval, Keep: o.Schedule.Keep})
+		Interval: o.Schedule.Interval, Keep: o.Schedule.Keep, Plugins: o.Plugins})
 	if err != nil {
 		return 0, fmt.Errorf("record the job: %w", err)
 	}
@@ -67,6 +69,7 @@ func Run(o RunOptions) (syscall.WaitStatus, error) {
 	ws, err := s.waitChild()
 	ctl.standAside()
 	ctl.end()
+	goneHooks(job)
 	_ = job.remove()
 	return ws, err
 }

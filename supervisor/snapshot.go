@@ -29,6 +29,7 @@ type SnapshotOptions struct {
 	Policy    *policy.Policy // as for Checkpoint, as all that follows
 	Rules     []policy.Rule
 	Annotate  map[string]string
+	Plugins   []plugins.Spec
 	Hook      plugins.Hook
 	Progress  func(done, total int64)
 }
@@ -103,6 +104,7 @@ func takeSnapshot(ctx context.Context, o *SnapshotOptions, job string) (*Snapsho
 		Policy:   o.Policy,
 		Rules:    o.Rules,
 		Annotate: o.Annotate,
+		Plugins:  o.Plugins,
 		Hook:     o.Hook,
 		Progress: o.Progress,
 	}

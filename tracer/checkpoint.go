@@ -30,9 +30,11 @@ type Options struct {
 
 	// Ends gives what belongs to control connections, by the inode of the
 	// supervisor's end; it is called when the tree is frozen. Manifest gives
-	// what is noted of them in the image. Both may be nil.
+	// what is noted of them in the image. All may be nil.
+	// Blobs gives what plugins have stored.
 	Ends     func() map[uint32][]byte
 	Manifest func() *memimg.Control
+	Blobs    func() map[string][]byte
 
 	Progress func(done, total int64) // bytes of memory looked at; may be nil
 }
@@ -45,6 +47,7 @@ type Result struct {
 	Manifest memimg.Manifest
 	Pause    time.Duration  // how long the tree stood still
 	Left     []fdstate.Left // what the policy left out
+	Problems []string       // failures of plugins that were ignored
 }
 
 // KindNames are the names of all kinds of descriptors, for policies.

@@ -47,6 +47,9 @@ func progress(report func(done, total int64), total int64) func(int64) {
 
 // commit makes the image a snapshot.
 func (s *snapshot) commit() error {
+	if s.opts.Blobs != nil {
+		s.rec.Blobs = s.opts.Blobs()
+	}
 	records, err := s.rec.Encode()
 	if err != nil {
 		return err

@@ -33,6 +33,7 @@ type Tree struct {
 	VDSO      memstate.VDSO      `cbor:"7,keyasint" json:"vdso"`
 	XFeatures uint64             `cbor:"8,keyasint" json:"xfeatures"` // XSAVE components in use
 	IPC       *ipcstate.State    `cbor:"9,keyasint,omitempty" json:"system_v_ipc,omitempty"`
+	Blobs     map[string][]byte  `cbor:"11,keyasint,omitempty" json:"plugin_blobs,omitempty"` // what plugins have stored, by PLUGIN/NAME
 
 	// Net is nil where no address of this host is in use.
 	Net *netstate.Namespace `cbor:"10,keyasint,omitempty" json:"network,omitempty"`

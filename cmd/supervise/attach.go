@@ -37,6 +37,12 @@ type attachCmd struct {
 	Dir    string `help:"Directory of jobs. Default: $$SUPERVISE_DIR, else this user's state directory." placeholder:"D"`
 	Policy string `help:"Snapshots of the job go by the rules in this file." placeholder:"FILE" type:"path"`
 	scheduleFlags
+	pluginFlags
+}
+
+// Validate is called by kong.
+func (c *attachCmd) Validate() error {
+	return errors.Join(c.scheduleFlags.Validate(), c.pluginFlags.Validate())
 }
 
 func (c *attachCmd) Help() string {
@@ -61,7 +67,7 @@ func (c *attachCmd) Run(out *output) error {
 	ctx, cancel := untilSignal()
 	defer cancel()
 	a, err := supervisor.Attach(supervisor.AttachOptions{Target: c.Target, Name: c.Name, Dir: dir,
-		Program: version(), Policy: c.Policy, Schedule: c.schedule()})
+		Program: version(), Policy: c.Policy, Schedule: c.schedule(), Plugins: c.specs()})
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,7 @@ type checkpointCmd struct {
 	JSON   bool   `name:"json" help:"Print facts about the snapshot as JSON instead of its directory."`
 
 	annotateFlag
+	pluginFlags
 	checkpointRules
 }
 
@@ -42,6 +43,11 @@ func (f *annotateFlag) Validate() error {
 		}
 	}
 	return nil
+}
+
+// Validate is called by kong.
+func (c *checkpointCmd) Validate() error {
+	return errors.Join(c.annotateFlag.Validate(), c.pluginFlags.Validate())
 }
 
 func (c *checkpointCmd) Help() string {
@@ -63,6 +69,7 @@ type snapshotFacts struct {
 	Stopped   bool           `json:"stopped"`  // the tree was ended
 	Phases    []memimg.Phase `json:"phases"`
 	LeftOut   []fdstate.Left `json:"left_out"` // descriptors that the policy left out
+	Problems  []string       `json:"plugin_problems,omitempty"`
 }
 
 func (c *checkpointCmd) Run(out *output) error {
@@ -86,6 +93,7 @@ func (c *checkpointCmd) Run(out *output) error {
 		Policy:   rules.policy,
 		Rules:    rules.first,
 		Annotate: c.Annotate,
+		Plugins:  c.specs(),
 		Hook:     bar.hook(interruptible(ctx)),
 		Progress: bar.update,
 	})
@@ -113,6 +121,9 @@ func (c *checkpointCmd) report(out *output, image string, r *tracer.Result, took
 		return out.json(facts)
 	}
 	out.printf("%s\n", facts.Image)
+	for _, problem := range r.Problems {
+		out.log.Warn().Msg(problem)
+	}
 	out.log.Info().Str("job", facts.Job).Int("pid", facts.RootPID).Int("processes", facts.Processes).
 		Int("threads", facts.Threads).Str("memory", byteCount(facts.PageBytes)).
 		Str("pause", round(facts.Pause).String()).Msg("snapshot taken")
@@ -129,7 +140,7 @@ func factsOf(image string, r *tracer.Result, took time.Duration) snapshotFacts {
 		Image: image, ID: m.ID, Job: m.Summary.Job, RootPID: m.Summary.RootPID,
 		Processes: m.Summary.Processes, Threads: m.Summary.Threads, PageBytes: m.Summary.PageBytes,
 		Pause: r.Pause, Total: took, Phases: m.Phases,
-		LeftOut: append([]fdstate.Left{}, r.Left...),
+		LeftOut: append([]fdstate.Left{}, r.Left...), Problems: r.Problems,
 	}
 }
 

@@ -65,7 +65,9 @@ var completions = map[string]usage.Values{
 	"name@nnnn": {List: listImages},
 	"snapshot":  {List: listImages},
 	"NAME":      {},
+	"COMMAND":   {Place: usage.Commands},
 	"NAME=TEXT": {},
+	"FD:ID":     {},
 	"name=text": {},
 	"shell":     {},
 }

@@ -19,11 +19,13 @@ type restartCmd struct {
 	Force   bool   `help:"Even if programs, libraries or other files that it maps have been replaced since the snapshot."`
 	PidFile string `help:"Write the host pid of the tree's root here, last of all." placeholder:"FILE" type:"path"`
 	Net     string `help:"Network namespace: host (this one), private (one of the tree's own, with its addresses, from which nothing leads outside), or as-before." enum:"as-before,host,private" default:"as-before" placeholder:"WHICH"`
+	EnvFile string `help:"Change environment variables of the tree as this file says (docs/plugins.md)." placeholder:"FILE" type:"path"`
 	Answer  string `hidden:"" placeholder:"FD:ID"`
 	JSON    bool   `name:"json" help:"With --detach: print facts about the tree as JSON."`
 
 	restartRules
 	scheduleFlags
+	pluginFlags
 }
 
 func (c *restartCmd) Help() string {
@@ -37,7 +39,7 @@ func (c *restartCmd) Validate() error {
 	if c.Detach && c.Interval > 0 {
 		return errors.New("--interval needs a supervisor: leave out --detach, or use supervise attach afterwards")
 	}
-	return c.scheduleFlags.Validate()
+	return errors.Join(c.scheduleFlags.Validate(), c.pluginFlags.Validate())
 }
 
 // restartFacts is what restart --detach --json prints.
@@ -119,6 +121,8 @@ func (c *restartCmd) restart(out *output, found *supervisor.FoundImage, answer s
 		FixedDir: c.Dir != "",
 		Program:  version(),
 		Answer:   answer,
+		Plugins:  c.specs(),
+		EnvFile:  c.EnvFile,
 
 		Policy:     rules,
 		Net:        restorer.Net(c.Net),

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+
 	"supervise/internal/features"
 	"supervise/supervisor"
 )
@@ -11,7 +13,13 @@ type runCmd struct {
 	Policy    string `help:"Snapshots of the job go by the rules in this file." placeholder:"FILE" type:"path"`
 	NoIoUring bool   `name:"no-io-uring" help:"Make the program believe that this kernel has no io_uring, which cannot be captured. Unless root starts it, setuid programs get no privilege under it."`
 	scheduleFlags
+	pluginFlags
 	Command []string `arg:"" passthrough:"partial" name:"cmd" help:"Command and its arguments, after --."`
+}
+
+// Validate is called by kong.
+func (c *runCmd) Validate() error {
+	return errors.Join(c.scheduleFlags.Validate(), c.pluginFlags.Validate())
 }
 
 func (c *runCmd) Help() string {
@@ -43,7 +51,7 @@ func (c *runCmd) Run(out *output) error {
 		warnUntraceable(out)
 	}
 	status, err := supervisor.Run(supervisor.RunOptions{Command: command, Name: c.Name, Dir: dir, Program: version(), Policy: c.Policy,
-		NoIoUring: c.NoIoUring, Schedule: c.schedule()})
+		NoIoUring: c.NoIoUring, Schedule: c.schedule(), Plugins: c.specs()})
 	if err != nil {
 		return &ownError{err}
 	}

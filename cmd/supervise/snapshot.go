@@ -17,6 +17,7 @@ type snapshotCmd struct {
 	JSON    bool          `name:"json" help:"Print facts about the snapshot as JSON."`
 
 	annotateFlag
+	pluginFlags
 	checkpointRules
 }
 
@@ -34,7 +35,7 @@ func (c *snapshotCmd) Validate() error {
 	case c.MaxAge < 0:
 		return errors.New("--max-age is negative")
 	}
-	return errors.Join(c.annotateFlag.Validate(), c.retentionFlags.Validate())
+	return errors.Join(c.annotateFlag.Validate(), c.pluginFlags.Validate(), c.retentionFlags.Validate())
 }
 
 // takenFacts is what snapshot --json prints.
@@ -72,6 +73,7 @@ func (c *snapshotCmd) Run(out *output) error {
 		Policy:    rules.policy,
 		Rules:     rules.first,
 		Annotate:  c.Annotate,
+		Plugins:   c.specs(),
 		Hook:      bar.hook(interruptible(ctx)),
 		Progress:  bar.update,
 	})
