@@ -120,20 +120,18 @@ func (run *process) ask(e client.Event, blobs map[string][]byte) (*Reply, error)
 	if _, err := run.ours.Write(append(b, '\n')); err != nil {
 		return nil, run.explain(err, e.Deadline)
 	}
-	for {
-		line, err := run.line()
-		if err != nil {
-			return nil, run.explain(err, e.Deadline)
-		}
-		r := new(Reply)
-		if err := json.Unmarshal(line, r); err != nil {
-			return nil, fmt.Errorf("it says %.100q, which is no reply: %w", line, err)
-		}
-		if r.Reply != e.Seq {
-			return nil, fmt.Errorf("it replies to event %d when it is asked about %d", r.Reply, e.Seq)
-		}
-		return run.check(r)
+	line, err := run.line()
+	if err != nil {
+		return nil, run.explain(err, e.Deadline)
 	}
+	r := new(Reply)
+	if err := json.Unmarshal(line, r); err != nil {
+		return nil, fmt.Errorf("it says %.100q, which is no reply: %w", line, err)
+	}
+	if r.Reply != e.Seq {
+		return nil, fmt.Errorf("it replies to event %d when it is asked about %d", r.Reply, e.Seq)
+	}
+	return run.check(r)
 }
 
 // check looks at a reply, and gives it the descriptors that came with it.
