@@ -22,7 +22,10 @@ var stateless = map[Device]bool{
 	{1, 9}: true, // urandom
 }
 
-func isDevice(d *Desc) bool { return d.mode() == unix.S_IFCHR && d.tty == nil }
+// tun is /dev/net/tun, whose descriptors are parts of network interfaces.
+var tun = unix.Mkdev(10, 200)
+
+func isDevice(d *Desc) bool { return d.mode() == unix.S_IFCHR && d.tty == nil && d.Stat.Rdev != tun }
 
 func captureDevice(d *Desc, _ *Survey) (Record, error) {
 	rec := Device{Major: unix.Major(d.Stat.Rdev), Minor: unix.Minor(d.Stat.Rdev)}

@@ -230,14 +230,14 @@ func TestMissingFiles(t *testing.T) {
 func TestRefused(t *testing.T) {
 	kinds := []string{"io_uring", "fanotify", "userfaultfd", "mqueue", "mqnotify",
 		"pastparent", "landlock", "seccomp", "seccompkill", "strict",
-		"vsock", "xdp", "alg", "sctp", "rds", "bluetooth", "connector", "corked", "answer", "ring", "sockbpf", "ping",
+		"vsock", "xdp", "alg", "sctp", "rds", "bluetooth", "connector", "corked", "answer", "ring", "sockbpf", "ping", "offload",
 		"io_uring userfaultfd mqueue"}
 	says := map[string]string{
 		"vsock": "vsock stream socket, at 4294967295:4294967295: the other end is on another machine", "xdp": "xdp raw socket: it shares its rings",
 		"alg": "alg seqpacket socket: keys", "sctp": "ipv4 sctp socket: the kernel", "rds": "rds seqpacket socket: the kernel",
 		"bluetooth": "bluetooth seqpacket socket: the other end", "connector": "a netlink socket of protocol 11",
 		"corked": "it has data that it has not sent yet", "answer": "messages of the kernel wait to be read", "ring": "PACKET_RX_RING",
-		"sockbpf": "SO_ATTACH_BPF", "ping": "packets wait to be read from it",
+		"sockbpf": "SO_ATTACH_BPF", "offload": "TUNSETOFFLOAD", "ping": "packets wait to be read from it",
 	}
 	for _, kind := range kinds {
 		t.Run(strings.ReplaceAll(kind, " ", "+"), func(t *testing.T) {

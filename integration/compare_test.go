@@ -21,6 +21,7 @@ var always = []rule{
 	{regexp.MustCompile(`it_value: \([0-9, ]+\)`), "", "time goes on"},
 	{regexp.MustCompile(` ticks: \d+`), "", "a periodic timer ticks"},
 	{regexp.MustCompile(`(tid: \d+ comm:) .*`), "$1", "whoever is being told"},
+	{regexp.MustCompile(`(/dev/net/tun) pos: \d+`), "$1", "counts bytes, of the system's own packets as well, and means nothing"},
 }
 
 // afterRestart are the further rules for comparing a restarted tree with the

@@ -147,6 +147,7 @@ var programs = func() []program {
 		one("netlink").alone(),
 		one("packet").asRoot().alone(),
 		one("raw").asRoot().alone(),
+		one("tun").asRoot().alone(),
 		one("udp").named("udpempty").with("empty").alone().without("the second snapshot is refused", "continue"),
 		one("tcplisten").alone(),
 		one("tcplinks").alone(),

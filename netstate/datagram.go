@@ -48,6 +48,7 @@ func datagramKinds() []fdstate.Kind {
 	survey := &datagramSurvey{tables: inetTables{}}
 	net := &datagramNet{senders: map[string]*sender{}, local: map[netip.Addr]bool{}}
 	fresh := func() fdstate.Record { return &Datagram{net: net} }
+	made := map[string]bool{}
 	return []fdstate.Kind{
 		{Tag: 210, Name: "udp socket", Match: isInet(unix.SOCK_DGRAM, unix.IPPROTO_UDP, unix.IPPROTO_UDPLITE),
 			Ends: survey.endsOf, Capture: survey.capture, New: fresh, Shared: true},
@@ -59,6 +60,8 @@ func datagramKinds() []fdstate.Kind {
 			Only: "nothing waits in it, and its protocol keeps nothing for it"},
 		{Tag: 204, Name: "packet socket", Match: family(unix.AF_PACKET), Capture: capturePacket, New: func() fdstate.Record { return new(PacketSocket) },
 			Only: "nothing waits in it, and it has no ring"},
+		{Tag: 213, Name: "tun or tap", Match: isTun, Capture: captureTun, New: func() fdstate.Record { return &Tun{made: made} }, Shared: true,
+			Only: "nothing waits in it, and it has no filter"},
 	}
 }
 

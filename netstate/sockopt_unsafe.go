@@ -69,3 +69,29 @@ func receive(fd int, data, oob []byte, flags int) (n, oobn, got int, from Addr, 
 	}
 	return int(r), int(msg.Controllen), int(msg.Flags), name[:min(msg.Namelen, sockaddrStorage)], nil
 }
+
+// ioctlBytes is an ioctl(2) that fills b.
+func ioctlBytes(fd int, request uint, b []byte) error {
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), uintptr(request), uintptr(unsafe.Pointer(&b[0])))
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// ethtool asks for a value of an interface by SIOCETHTOOL, in the network
+// namespace of a socket.
+func ethtool(fd int, name string, command uint32) (uint32, error) {
+	value := [2]uint32{command} // struct ethtool_value
+	ifreq := struct {
+		name [unix.IFNAMSIZ]byte
+		data unsafe.Pointer
+		_    [16]byte
+	}{data: unsafe.Pointer(&value)}
+	copy(ifreq.name[:unix.IFNAMSIZ-1], name)
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&ifreq)))
+	if errno != 0 {
+		return 0, errno
+	}
+	return value[1], nil
+}

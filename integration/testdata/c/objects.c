@@ -4,12 +4,14 @@
 #include <linux/bpf.h>
 #include <linux/filter.h>
 #include <linux/if_packet.h>
+#include <linux/if_tun.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <linux/seccomp.h>
 #include <linux/io_uring.h>
 #include <linux/userfaultfd.h>
 #include <mqueue.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <sys/fanotify.h>
 #include <sys/ioctl.h>
@@ -164,6 +166,11 @@ static int o_ring(void) {
 	struct tpacket_req r = {4096, 4, 2048, 8};
 	return setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &r, sizeof r);
 }
+static int o_offload(void) {
+	int fd = open("/dev/net/tun", O_RDWR);
+	struct ifreq r = {.ifr_flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR};
+	return ioctl(fd, TUNSETIFF, &r) ? -1 : ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM);
+}
 static int o_sockbpf(void) { // return 1
 	struct bpf_insn code[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .imm = 1}, {.code = BPF_JMP | BPF_EXIT}};
 	union bpf_attr a = {.prog_type = BPF_PROG_TYPE_SOCKET_FILTER, .insn_cnt = 2, .insns = (uintptr_t)code, .license = (uintptr_t) "GPL"};
@@ -185,7 +192,7 @@ static const struct {
 } kinds[] = {
 #define O(n) {#n, o_##n}
 	O(socketpair), O(tcp), O(vsock), O(xdp), O(alg), O(sctp), O(rds), O(bluetooth), O(connector),
-	O(corked), O(answer), O(ring), O(sockbpf), O(ping), O(io_uring), O(fanotify), O(userfaultfd), O(sysvshm), O(pidfd), O(mqueue), O(mqnotify),
+	O(corked), O(answer), O(ring), O(sockbpf), O(offload), O(ping), O(io_uring), O(fanotify), O(userfaultfd), O(sysvshm), O(pidfd), O(mqueue), O(mqnotify),
 	O(pastparent), O(ownfiles), O(landlock), O(seccomp), O(seccompkill), O(strict),
 	O(aio), O(secretmem), O(uffd),
 	O(traced), O(none),
