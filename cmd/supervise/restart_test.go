@@ -70,6 +70,48 @@ func TestRestartOnTerminal(t *testing.T) {
 	_ = shell.Wait()
 }
 
+// TestRestartStopped: a restart that is stopped from the keyboard at whatever
+// moment, and continued by its shell, brings the program back all the same.
+func TestRestartStopped(t *testing.T) {
+	needsRestart(t)
+	cmd, out, _ := onTerminal(t, append([]string{binary, "run", "--"}, self("count", "2")...))
+	out.until("ready")
+	image := take(t, "--stop", pidOf(cmd))
+	_ = cmd.Wait()
+	for n := range 20 {
+		after := time.Duration(n) * 5 * time.Millisecond
+		shell, out, keyboard := onTerminal(t, self("shell", binary, "restart", image))
+		awaitProgram(t, shell.Process.Pid)
+		time.Sleep(after)
+		keyboard.WriteString("\x1a")
+		time.Sleep(150 * time.Millisecond) // until it is continued, if the restart had the terminal by then
+		root := awaitRoot(t, shell.Process.Pid)
+		awaitState(t, root, "RS")
+		keyboard.WriteString("\x03")
+		if got := out.until("end"); !strings.HasSuffix(got, "signal 2: 1\nend\n") {
+			t.Errorf("stopped after %v: got %q", after, got)
+		}
+		if got := out.until("job ended: 0"); got != "job ended: 0\n" {
+			t.Errorf("stopped after %v: got %q", after, got)
+		}
+		_ = shell.Wait()
+	}
+}
+
+// awaitProgram waits until a child of pid has become supervise.
+func awaitProgram(t *testing.T, pid int) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		children, _ := procfs.Children(pid)
+		for _, c := range children {
+			if args, err := procfs.Cmdline(c); err == nil && len(args) > 0 && args[0] == binary {
+				return
+			}
+		}
+	}
+	t.Fatal("supervise is not started")
+}
+
 // TestRestartForwards: a signal to restart comes to the program, and its end
 // is the program's.
 func TestRestartForwards(t *testing.T) {

@@ -21,7 +21,7 @@ func (p *Process) Exit(code int) error {
 		return err
 	}
 	regs := parasiteRegs(t.Regs, p.space.code, p.space.table(), p.space.frame(), 1, true)
-	if err := ptraceSetRegs(t.TID, &regs); err != nil {
+	if err := errors.Join(ptraceSetRegs(t.TID, &regs), ptraceSetSigmask(t.TID, allSignals)); err != nil {
 		return goneErr("set registers of", t.TID, err)
 	}
 	return t.resumeToDeath(0)
@@ -84,11 +84,16 @@ func (t *Thread) resumeToDeath(sig unix.Signal) error {
 	return t.awaitDeath()
 }
 
+// awaitDeath waits for the end of a task that is about to die. On the way it may
+// stop once more, such as for SIGSTOP, which cannot be blocked.
 func (t *Thread) awaitDeath() error {
-	for range 100 { // a stop may have been reported before the death
+	for range 100 {
 		st, err := t.wait()
 		if err != nil || st.kind == stopGone {
 			return err
+		}
+		if err := ptraceCont(t.TID, 0); err != nil && !errors.Is(err, unix.ESRCH) { // it may be dying
+			return goneErr("end", t.TID, err)
 		}
 	}
 	return fmt.Errorf("task %d did not die", t.TID)

@@ -40,7 +40,7 @@ func Start(path string, argv []string, attr *syscall.ProcAttr) (*Process, error)
 	// caller takes it back (UnbindFromParent).
 	sys.Pdeathsig = syscall.SIGKILL
 	a.Sys = &sys
-	pid, err := syscall.ForkExec(path, argv, &a)
+	pid, err := forkExec(path, argv, &a)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", path, &os.PathError{Op: "fork and exec", Path: path, Err: err})
 	}
@@ -57,6 +57,19 @@ func Start(path string, argv []string, attr *syscall.ProcAttr) (*Process, error)
 		return nil, errors.Join(err, unix.Kill(pid, unix.SIGKILL))
 	}
 	return p, nil
+}
+
+// forkExec keeps signals of the keyboard from stopping the child before it has
+// executed its program: it is made as by vfork(2), so that we, who are to be
+// stopped as well, would wait for it, and a shell for us, for ever.
+func forkExec(path string, argv []string, attr *syscall.ProcAttr) (pid int, err error) {
+	block := unix.Sigset_t{Val: [16]uint64{bit(unix.SIGTSTP) | bit(unix.SIGTTIN) | bit(unix.SIGTTOU)}}
+	var old unix.Sigset_t
+	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &block, &old); err != nil {
+		return 0, err
+	}
+	pid, err = syscall.ForkExec(path, argv, attr)
+	return pid, errors.Join(err, unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil))
 }
 
 // UnbindFromParent takes back that a process which Start has made dies with
