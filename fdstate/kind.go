@@ -51,6 +51,7 @@ const (
 	tagObject     Tag = 3
 	tagRegular    Tag = 4
 	tagRedirected Tag = 90
+	tagGiven      Tag = 91
 )
 
 // Kinds lists every kind of descriptor but sockets.
@@ -75,6 +76,7 @@ var Kinds = []Kind{ // tags are in images: never renumber
 
 	// Made by rules of a policy, in the place of another.
 	{Tag: tagRedirected, Name: "redirected by a policy", Match: never, New: record[Redirected]},
+	{Tag: tagGiven, Name: "handed over by a plugin", Match: never, New: record[Given], Shared: true},
 
 	// Refused, each with its reason.
 	{Tag: 100, Name: "io_uring", Match: anon("[io_uring]"), Why: "requests in flight and the rings' state cannot be read back",

@@ -31,6 +31,7 @@ type Restorer struct {
 	links  [][]int // by process: the files that Link is about
 	locked [][]int // by process: the files that it locks
 	arms   [][]int // by process: the files that Arm is about
+	given  []int   // the reserved numbers of what plugins hand over
 	std    [3]int  // the reserved numbers of restart's own stdin, stdout and stderr
 	stdTTY [3]bool // which of them are terminals
 

@@ -134,6 +134,10 @@ func (r *Runner) own(p *Plugin) map[string][]byte {
 // maxBlobs is how much the plugins of a snapshot may store.
 const maxBlobs = 16 << 20
 
+// maxGiven is how many descriptors plugins may hand over: as many as fit below
+// the numbers that a restart uses for itself.
+const maxGiven = 8
+
 // take does what a reply says.
 func (r *Runner) take(p *Plugin, reply *Reply) error {
 	if reply == nil {
@@ -151,6 +155,9 @@ func (r *Runner) take(p *Plugin, reply *Reply) error {
 	}
 	maps.Copy(r.Changes.Environment, reply.Environment)
 	r.Changes.Files = append(r.Changes.Files, reply.Descriptors...)
+	if len(r.Changes.Files) > maxGiven {
+		return fmt.Errorf("plugin %s: more than %d descriptors are handed over", p.Name, maxGiven)
+	}
 	return nil
 }
 

@@ -73,6 +73,8 @@ func (r *restart) startBuilder() error {
 			return err
 		}
 	}
+	status := len(attr.Files) > statusFD
+	r.passGiven(attr)
 	if r.ids.user {
 		attr.Sys.Cloneflags |= unix.CLONE_NEWUSER
 		attr.Sys.UidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getuid(), HostID: os.Getuid(), Size: 1}}
@@ -80,7 +82,7 @@ func (r *restart) startBuilder() error {
 		attr.Sys.AmbientCaps = builderCaps
 	}
 	builder, err := task.Start("/proc/self/exe", []string{InitName}, attr)
-	if len(attr.Files) > statusFD {
+	if status {
 		unix.Close(int(attr.Files[statusFD]))
 	}
 	if err != nil {
@@ -151,6 +153,7 @@ func (r *restart) emptyBuilder() error {
 	if r.status != nil {
 		first++
 	}
+	first += len(r.givenAt)
 	b.Add(unix.SYS_CLOSE_RANGE, first, math.MaxUint32, 0)
 	return r.builder.Run(&b)
 }
@@ -244,6 +247,9 @@ func (r *restart) shared() error {
 		if err := r.moveStatus(); err != nil {
 			return err
 		}
+	}
+	if err := r.moveGiven(); err != nil {
+		return err
 	}
 	if err := r.objects.Create(r.builder, r.files.Reserve); err != nil {
 		return err

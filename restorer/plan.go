@@ -55,6 +55,9 @@ func (r *restart) plan() error {
 	if err := r.applyPolicy(); err != nil {
 		return err
 	}
+	if err := r.placeGiven(); err != nil {
+		return err
+	}
 	if err := r.checkHost(); err != nil {
 		return err
 	}

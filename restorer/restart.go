@@ -80,6 +80,7 @@ type restart struct {
 	files   *fdstate.Restorer
 	sockets *netstate.Sockets
 	changes *plugins.Changes // what plugins want to be otherwise, or nil
+	givenAt []int            // where the builder has what they hand over
 	objects *memstate.ObjectRestorer
 	wanted  []memstate.Object     // of the tree's, those that are to be made
 	ipc     *ipcstate.Restorer    // or nil
