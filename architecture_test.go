@@ -22,11 +22,11 @@ const module = "supervise"
 // mayImport says what of ours a package may import; a name with a slash at the
 // end means all below it. A package that is not here may not exist.
 var mayImport = map[string][]string{
-	"cmd/supervise": {"supervisor", "control", "plugins/client", "tracer", "restorer", "treestate", "taskstate", "fdstate", "netstate", "memstate", "ipcstate", "memimg", "plugins", "policy", "internal/"},
-	"supervisor":    {"control", "plugins/client", "tracer", "restorer", "plugins", "policy", "memimg", "internal/"},
-	"tracer":        {"treestate", "taskstate", "fdstate", "netstate", "memstate", "ipcstate", "memimg", "plugins", "policy", "internal/"},
-	"restorer":      {"treestate", "taskstate", "fdstate", "netstate", "memstate", "ipcstate", "memimg", "plugins", "policy", "internal/"},
-	"treestate":     {"taskstate", "fdstate", "netstate", "memstate", "ipcstate", "memimg", "internal/"},
+	"cmd/supervise": {"supervisor", "control", "plugins/client", "tracer", "restorer", "treestate", "taskstate", "fdstate", "netstate", "memstate", "ipcstate", "memimg", "plugins", "policy", "virtual", "internal/"},
+	"supervisor":    {"control", "plugins/client", "tracer", "restorer", "plugins", "policy", "virtual", "memimg", "internal/"},
+	"tracer":        {"treestate", "taskstate", "fdstate", "netstate", "memstate", "ipcstate", "memimg", "plugins", "policy", "virtual", "internal/"},
+	"restorer":      {"treestate", "taskstate", "fdstate", "netstate", "memstate", "ipcstate", "memimg", "plugins", "policy", "virtual", "internal/"},
+	"treestate":     {"taskstate", "fdstate", "netstate", "memstate", "ipcstate", "virtual", "memimg", "internal/"},
 	"taskstate":     {"memimg", "internal/"},
 	"fdstate":       {"memimg", "policy", "internal/"},
 	"netstate":      {"fdstate", "memimg", "policy", "internal/"},
@@ -35,7 +35,8 @@ var mayImport = map[string][]string{
 	"memimg":        {},
 	"plugins":       {"plugins/client"},
 	"control":       {"plugins/client", "internal/procfs"},
-	"policy":        {},
+	"policy":        {"internal/rulefile"},
+	"virtual":       {"internal/"},
 	"integration":   {"plugins/client"}, // as any program may
 
 	"plugins/client": {}, // others copy it
@@ -45,6 +46,7 @@ var mayImport = map[string][]string{
 	"internal/procfs":   {},
 	"internal/nouring":  {},
 	"internal/refuse":   {},
+	"internal/rulefile": {},
 	"internal/task":     {"internal/procfs"},
 	"internal/features": {"internal/procfs", "internal/task"},
 }

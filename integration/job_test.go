@@ -91,7 +91,11 @@ func (p *place) start(prog program) *job {
 	p.t.Helper()
 	l := launch{argv: p.argv(prog)}
 	if prog.run {
-		l.argv = slices.Concat([]string{supervise, "run", "--name", "job"}, prog.supervise, []string{"--"}, l.argv)
+		flags := prog.supervise
+		if prog.rules != "" {
+			flags = append([]string{"--virtualize", filepath.Join(dataDir, prog.rules)}, flags...)
+		}
+		l.argv = slices.Concat([]string{supervise, "run", "--name", "job"}, flags, []string{"--"}, l.argv)
 	}
 	if prog.lead {
 		l.flags = []string{"-s"}

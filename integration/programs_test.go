@@ -16,6 +16,7 @@ type program struct {
 	lead      bool     // the root leads a session of its own
 	root      bool     // needs root
 	supervise []string // flags of supervise run
+	rules     string   // file in testdata for supervise run --virtualize
 	solo      bool     // two at a time would get in each other's way
 
 	skip map[string]string // mode: why not
@@ -60,6 +61,10 @@ func (p program) inSession() program  { p.lead = false; return p }
 func (p program) supervised() program { p.run = true; return p }
 func (p program) under(flags ...string) program {
 	p.run, p.supervise = true, flags
+	return p
+}
+func (p program) virtualized(rules string) program {
+	p.run, p.rules = true, rules
 	return p
 }
 func (p program) alone() program { p.solo = true; return p }
@@ -170,6 +175,8 @@ var programs = func() []program {
 		one("sysvsem"),
 		one("sysvmsg"),
 		one("nouring").under("--no-io-uring"),
+		one("virtual").virtualized("virtual.rules").rootOnly(),
+		program{name: "hostname", argv: script("/usr/bin/python3", "py/hostname.py"), lead: true}.virtualized("virtual.rules"),
 		one("mqueues"),
 		{name: "goruntime", argv: c("goruntime"), how: rootOnly},
 		{name: "python", argv: script("/usr/bin/python3", "py/threads.py"), how: rootOnly},

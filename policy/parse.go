@@ -6,49 +6,33 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"supervise/internal/rulefile"
 )
-
-// Error is a line that is no rule, and why.
-type Error struct {
-	File string
-	Line int
-	Msg  string
-}
-
-func (e *Error) Error() string { return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Msg) }
 
 // Parse reads a policy file. kinds are the names of all kinds of descriptors.
 // The error lists every bad line.
 func Parse(file string, text string, kinds []string) (*Policy, error) {
 	p := &Policy{}
-	var errs []error
-	n := 0
-	for line := range strings.Lines(text) {
-		n++
-		r, err := parseLine(line, kinds)
+	err := rulefile.Parse(file, text, func(words []rulefile.Word, origin string) error {
+		r, err := parseLine(words, kinds)
 		if err != nil {
-			errs = append(errs, &Error{File: file, Line: n, Msg: err.Error()})
-			continue
+			return err
 		}
-		if r != nil {
-			r.Origin = fmt.Sprintf("%s:%d", file, n)
-			p.Rules = append(p.Rules, *r)
-		}
-	}
-	if errs != nil {
-		return nil, errors.Join(errs...)
+		r.Origin = origin
+		p.Rules = append(p.Rules, *r)
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return p, nil
 }
 
-// parseLine reads a rule; nil if there is none on the line.
-func parseLine(line string, kinds []string) (*Rule, error) {
-	words, err := split(line)
-	if err != nil || len(words) == 0 {
-		return nil, err
-	}
+// parseLine reads a rule.
+func parseLine(words []rulefile.Word, kinds []string) (*Rule, error) {
 	r := &Rule{When: Checkpoint | Restart}
-	switch words[0].text {
+	switch words[0].Text {
 	case "checkpoint":
 		r.When, words = Checkpoint, words[1:]
 	case "restart":
@@ -57,7 +41,7 @@ func parseLine(line string, kinds []string) (*Rule, error) {
 	if len(words) == 0 {
 		return nil, fmt.Errorf("an action is missing: one of %s", actionNames())
 	}
-	if err := r.setAction(words[0].text); err != nil {
+	if err := r.setAction(words[0].Text); err != nil {
 		return nil, err
 	}
 	for _, w := range words[1:] {
@@ -125,14 +109,14 @@ func conditionNames() string {
 }
 
 // add takes one word after the action.
-func (r *Rule) add(w word, kinds []string) error {
-	key, value, ok := strings.Cut(w.text, "=")
+func (r *Rule) add(w rulefile.Word, kinds []string) error {
+	key, value, ok := strings.Cut(w.Text, "=")
 	switch {
-	case w.text == "all" && !w.quoted:
+	case w.Text == "all" && !w.Quoted:
 		r.All = true
 		return nil
 	case !ok:
-		return fmt.Errorf("%q is no condition: one of %s, or all", w.text, conditionNames())
+		return fmt.Errorf("%q is no condition: one of %s, or all", w.Text, conditionNames())
 	case value == "":
 		return fmt.Errorf("%s= has no value", key)
 	case key == "to", key == "append":
@@ -247,51 +231,4 @@ func (r *Rule) check() error {
 		return fmt.Errorf("%s what? Give conditions (%s), or all", r.Action, conditionNames())
 	}
 	return nil
-}
-
-// word is a part of a line.
-type word struct {
-	text   string
-	quoted bool // some of it was in quotes
-}
-
-// split cuts a line into words. Quotes hold blanks together; inside of them a
-// backslash stands before a quote or a backslash. A # that begins a word
-// begins a comment.
-func split(line string) ([]word, error) {
-	var words []word
-	var w strings.Builder
-	in, begun, quoted := false, false, false
-	for i := 0; i < len(line); i++ {
-		c := line[i]
-		switch {
-		case c < ' ' && c != '\t' && c != '\n' && c != '\r' || c == 0x7f:
-			return nil, fmt.Errorf("a control character (%#x)", c)
-		case in && c == '\\' && i+1 < len(line) && (line[i+1] == '"' || line[i+1] == '\\'):
-			i++
-			w.WriteByte(line[i])
-		case c == '"':
-			in, begun, quoted = !in, true, true
-		case in:
-			w.WriteByte(c)
-		case c == '#' && !begun:
-			return words, nil
-		case c == ' ' || c == '\t' || c == '\n' || c == '\r':
-			if begun {
-				words = append(words, word{w.String(), quoted})
-			}
-			w.Reset()
-			begun, quoted = false, false
-		default:
-			begun = true
-			w.WriteByte(c)
-		}
-	}
-	if in {
-		return nil, errors.New(`a quote (") is not closed`)
-	}
-	if begun {
-		words = append(words, word{w.String(), quoted})
-	}
-	return words, nil
 }

@@ -45,7 +45,10 @@ func (r *restart) build() error {
 	if err := r.namespaces(); err != nil {
 		return err
 	}
-	return r.shared()
+	if err := r.shared(); err != nil {
+		return err
+	}
+	return r.virtualize()
 }
 
 // builderCaps are the capabilities that the builder uses in its own user

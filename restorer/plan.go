@@ -58,6 +58,9 @@ func (r *restart) plan() error {
 	if err := r.placeGiven(); err != nil {
 		return err
 	}
+	if err := r.planVirtual(); err != nil {
+		return err
+	}
 	if err := r.checkHost(); err != nil {
 		return err
 	}

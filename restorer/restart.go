@@ -20,16 +20,18 @@ import (
 	"supervise/policy"
 	"supervise/taskstate"
 	"supervise/treestate"
+	"supervise/virtual"
 )
 
 // Options say what to restart and how.
 type Options struct {
-	Image  string
-	Force  bool           // though files that the tree maps are not as they were
-	Detach bool           // the tree gets a session of its own and outlives us
-	Net    Net            // which network namespace it lives in
-	Policy *policy.Policy // may be nil
-	Hook   plugins.Hook   // may be nil
+	Image   string
+	Force   bool            // though files that the tree maps are not as they were
+	Detach  bool            // the tree gets a session of its own and outlives us
+	Net     Net             // which network namespace it lives in
+	Policy  *policy.Policy  // may be nil
+	Virtual *virtual.Wishes // that come before the image's own rules; may be nil
+	Hook    plugins.Hook    // may be nil
 
 	// Before is called when the image has been read, and nothing exists yet. It
 	// is given what plugins have stored, and says what they want to be otherwise.

@@ -117,6 +117,7 @@ func attended(ctx context.Context, o *CheckpointOptions, target *Target, image s
 		Policy:    rules,
 		JobPolicy: target.Policy,
 		NoIoUring: target.NoIoUring,
+		Virtual:   target.Virtual,
 		Hook:      part.hook(o.Hook),
 		Progress:  o.Progress,
 		Ends:      part.connections,

@@ -270,7 +270,7 @@ func (c *controller) adopted(pid, self int) bool {
 	c.job.mu.Lock()
 	parent := c.job.Parent.PID
 	c.job.mu.Unlock()
-	return pid == parent || !isSnapshotter(pid, self)
+	return pid == parent || !isHelper(pid, self)
 }
 
 // rootOf tells the root, and whether somebody else has started it.

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"supervise/internal/procfs"
+	"supervise/virtual"
 )
 
 // snapshotterName is what a process that takes a snapshot for a supervisor is
@@ -147,10 +148,10 @@ func ownProgram() string {
 	return path
 }
 
-// isSnapshotter reports whether a child of a supervisor takes a snapshot for it,
-// or is about to: it has the supervisor's own arguments until it is executed.
+// isHelper reports whether a child of a supervisor takes a snapshot for it
+// or answers calls of the tree, or is about to: it has the supervisor's own arguments until it is executed.
 // What has no memory any more is ending, and so of no account either.
-func isSnapshotter(pid, supervisor int) bool {
+func isHelper(pid, supervisor int) bool {
 	exe, err := os.Stat(fmt.Sprintf("/proc/%d/exe", pid))
 	if err != nil {
 		return errors.Is(err, fs.ErrNotExist)
@@ -164,5 +165,5 @@ func isSnapshotter(pid, supervisor int) bool {
 		return true // it is ending since
 	}
 	own, err := procfs.Cmdline(supervisor)
-	return args[0] == snapshotterName || err == nil && slices.Equal(args, own)
+	return args[0] == snapshotterName || args[0] == virtual.AnswererName || err == nil && slices.Equal(args, own)
 }

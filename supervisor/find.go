@@ -11,6 +11,7 @@ import (
 	"supervise/internal/procfs"
 	"supervise/internal/task"
 	"supervise/restorer"
+	"supervise/virtual"
 )
 
 // Target is a tree to take a snapshot of.
@@ -21,7 +22,8 @@ type Target struct {
 
 	Policy string // file that the job was started with, or ""
 
-	NoIoUring bool // every process of it has the filter of run --no-io-uring
+	NoIoUring bool           // every process of it has the filter of run --no-io-uring
+	Virtual   *virtual.Rules // and that of run --virtualize, or nil
 
 	job    *Job                    // that it is, or nil
 	parent int                     // of the root, where that is the init of a restart's namespace; else 0
@@ -126,7 +128,7 @@ func jobTarget(j *Job, dir string) (*Target, error) {
 	if !j.Root.alive() {
 		return nil, &goneError{fmt.Sprintf("job %s: its root, pid %d, has ended", j.Name, j.Root.PID)}
 	}
-	t := &Target{Name: j.Name, Dir: dir, Roots: []task.PID{task.PID(j.Root.PID)}, Policy: j.Policy, NoIoUring: j.NoIoUring, job: j}
+	t := &Target{Name: j.Name, Dir: dir, Roots: []task.PID{task.PID(j.Root.PID)}, Policy: j.Policy, NoIoUring: j.NoIoUring, Virtual: j.Virtual, job: j}
 	for _, adopter := range []Process{j.Parent, j.Supervisor} {
 		if !adopter.alive() {
 			continue
@@ -146,7 +148,7 @@ func (t *Target) addOrphans(adopter, except int) error {
 		return err
 	}
 	for _, pid := range children {
-		if task.PID(pid) != t.Root() && pid != except && taskState(pid) != 'Z' && !isSnapshotter(pid, adopter) {
+		if task.PID(pid) != t.Root() && pid != except && taskState(pid) != 'Z' && !isHelper(pid, adopter) {
 			t.Roots = append(t.Roots, task.PID(pid))
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"supervise/internal/procfs"
 	"supervise/memimg"
 	"supervise/plugins"
+	"supervise/virtual"
 )
 
 // recordName is the file in a job's directory that tells who runs it.
@@ -41,6 +42,8 @@ type Job struct {
 	Generation    int    `json:"generation,omitempty"`     // how often it was restarted since it was started
 
 	Plugins []plugins.Spec `json:"plugins,omitempty"` // that take part in snapshots and restarts
+
+	Virtual *virtual.Rules `json:"virtual,omitempty"` // that its processes are under (run --virtualize)
 
 	Restart []memimg.Phase `json:"restart_phases,omitempty"` // time line of the restart
 

@@ -19,6 +19,7 @@ import (
 	"supervise/plugins/client"
 	"supervise/policy"
 	"supervise/restorer"
+	"supervise/virtual"
 )
 
 // RestartOptions say what to bring back.
@@ -30,6 +31,7 @@ type RestartOptions struct {
 	FixedDir bool           // record the job in Dir even if the image lies in another directory of jobs
 	Policy   *policy.Policy // for this restart
 	Net      restorer.Net
+	Virtual  *virtual.Wishes // that come before the snapshot's own rules, or nil
 
 	Program    string // our own version
 	PolicyFile string // that snapshots of the job go by, or ""
@@ -95,6 +97,7 @@ func Restart(o RestartOptions) (*Restarted, error) {
 		Detach:   o.Detach,
 		Policy:   o.Policy,
 		Net:      o.Net,
+		Virtual:  o.Virtual,
 		Hook:     hook,
 		Before:   part.before,
 		Progress: o.Progress,
@@ -169,7 +172,7 @@ func (r *Restarted) record(o RestartOptions) error {
 	if err != nil {
 		return err
 	}
-	j := Job{Command: r.Manifest.Summary.Command, Image: image, Policy: o.PolicyFile, Restart: r.Phases, NoIoUring: r.tree.NoIoUring,
+	j := Job{Command: r.Manifest.Summary.Command, Image: image, Policy: o.PolicyFile, Restart: r.Phases, NoIoUring: r.tree.NoIoUring, Virtual: r.tree.Record.Virtual,
 		Interval: o.Schedule.Interval, Keep: o.Schedule.Keep, Generation: r.generation(), Plugins: r.part.specs}
 	if c := r.Manifest.Control; c != nil {
 		j.ProgramSocket = c.Socket

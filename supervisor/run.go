@@ -15,6 +15,7 @@ import (
 	"supervise/internal/nouring"
 	"supervise/plugins"
 	"supervise/plugins/client"
+	"supervise/virtual"
 )
 
 // RunOptions say what to start.
@@ -25,7 +26,8 @@ type RunOptions struct {
 	Program string // our own version
 	Policy  string // file that snapshots of it go by, or ""
 
-	NoIoUring bool // the program shall believe that there is no io_uring
+	NoIoUring bool           // the program shall believe that there is no io_uring
+	Virtual   *virtual.Rules // what it shall see of this host, or nil
 	Schedule  Schedule
 	Plugins   []plugins.Spec
 }
@@ -44,7 +46,7 @@ func Run(o RunOptions) (syscall.WaitStatus, error) {
 		return 0, err
 	}
 	cwd, _ := os.Getwd() // only told to people; it may have been removed
-	job, err := register(o.Dir, o.Name, o.Command[0], Job{Supervisor: self, Command: o.Command, Cwd: cwd, Policy: o.Policy, NoIoUring: o.NoIoUring,
+	job, err := register(o.Dir, o.Name, o.Command[0], Job{Supervisor: self, Command: o.Command, Cwd: cwd, Policy: o.Policy, NoIoUring: o.NoIoUring, Virtual: o.Virtual,
 		Interval: o.Schedule.Interval, Keep: o.Schedule.Keep, Plugins: o.Plugins})
 	if err != nil {
 		return 0, fmt.Errorf("record the job: %w", err)
@@ -58,7 +60,7 @@ func Run(o RunOptions) (syscall.WaitStatus, error) {
 	}
 	in.environ = setVariable(in.environ, client.SocketVariable, job.Socket)
 	job.update(func(j *Job) { j.ProgramSocket = j.Socket })
-	s, err := startProgram(&in, o.Command, o.NoIoUring)
+	s, err := startProgram(&in, &o)
 	if err != nil {
 		ctl.end()
 		return 0, errors.Join(err, job.remove())
@@ -106,7 +108,7 @@ func (r *registered) setRoot(pid int) {
 
 // startProgram starts the command and begins to stand for it. Signals that
 // come before it can be stood for are kept and passed on then.
-func startProgram(in *inherited, command []string, noIoUring bool) (*standIn, error) {
+func startProgram(in *inherited, o *RunOptions) (*standIn, error) {
 	early := make(chan os.Signal, lastSignal)
 	for _, sig := range catchable() {
 		if sig != unix.SIGURG && sig != unix.SIGCHLD {
@@ -116,13 +118,13 @@ func startProgram(in *inherited, command []string, noIoUring bool) (*standIn, er
 	var pid int
 	start := func() error {
 		return in.start(func() (err error) {
-			pid, err = launch(command, in.environ)
+			pid, err = launch(o.Command, in.environ)
 			return err
 		})
 	}
 	var err error
-	if noIoUring {
-		err = confined(start)
+	if o.NoIoUring || o.Virtual != nil {
+		err = o.confined(start)
 	} else {
 		err = start()
 	}
@@ -137,14 +139,14 @@ func startProgram(in *inherited, command []string, noIoUring bool) (*standIn, er
 	return s, nil
 }
 
-// confined runs fn on a thread that has the filter against io_uring, which its
-// children inherit. The thread is of no more use, but stays: the program may have
+// confined runs fn on a thread that has the filters which the program is to have:
+// its children inherit them. The thread is of no more use, but stays: the program may have
 // asked for a signal when it ends (man 2 prctl, PR_SET_PDEATHSIG).
-func confined(fn func() error) error {
+func (o *RunOptions) confined(fn func() error) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread()
-		err := nouring.Confine()
+		err := o.confine()
 		if err == nil {
 			err = fn()
 		}
@@ -152,6 +154,20 @@ func confined(fn func() error) error {
 		select {}
 	}()
 	return <-done
+}
+
+// confine installs the filters in this thread. The answerer is started by another
+// thread, which is not under them.
+func (o *RunOptions) confine() error {
+	if o.Virtual != nil {
+		if err := virtualize(o.Virtual); err != nil {
+			return err
+		}
+	}
+	if !o.NoIoUring {
+		return nil
+	}
+	return nouring.Confine()
 }
 
 // forwardEarly passes on what came before the relay was there. The runtime may

@@ -92,7 +92,8 @@ type Facts struct {
 	Left    []Sharing       // as Threads: what they have left (Thread.Left)
 	Ours    *procfs.Status  // of this supervisor
 
-	NoIoUring bool // it descends from a process with the filter of run --no-io-uring
+	NoIoUring bool   // it descends from a process with the filter of run --no-io-uring
+	Virtual   []byte // and with this one, of run --virtualize, or nil; it is the oldest
 }
 
 // ReadFacts reads a process's stat and status files.

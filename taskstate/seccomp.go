@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -32,20 +33,38 @@ const seccompStrict = 1
 // are under as well come from around us both, and will be there at a restart.
 func (f *Facts) Seccomped(theirs *procfs.Status) bool {
 	other := theirs.Seccomp != f.Ours.Seccomp || theirs.SeccompFilters != f.Ours.SeccompFilters
-	return theirs.Seccomp != 0 && (other || f.NoIoUring)
+	return theirs.Seccomp != 0 && (other || f.NoIoUring) || f.Virtual != nil
 }
 
-// ReadSeccomp reads a thread's filters and suspends them, until it is let go,
+// ReadSeccomp reads a thread's filters, but for that of run --virtualize, which
+// the tree has as a whole.
+func (f *Facts) ReadSeccomp(t *task.Thread, st *procfs.Status) ([]Filter, error) {
+	filters, err := f.readSeccomp(t, st)
+	if err == nil && f.Virtual != nil {
+		if len(filters) == 0 || !bytes.Equal(filters[0].Program, f.Virtual) {
+			return nil, errNotVirtual
+		}
+		filters = filters[1:]
+	}
+	for _, f := range filters {
+		if notifies(f.Program) {
+			return nil, errNotify
+		}
+	}
+	return filters, err
+}
+
+// readSeccomp reads all filters and suspends them, until it is let go,
 // for the calls that are made in it. Both need CAP_SYS_ADMIN in the first user
 // namespace and no seccomp of our own (Linux kernel/seccomp.c:seccomp_get_filter,
 // kernel/ptrace.c:check_ptrace_options, v6.18).
-func (f *Facts) ReadSeccomp(t *task.Thread, st *procfs.Status) ([]Filter, error) {
+func (f *Facts) readSeccomp(t *task.Thread, st *procfs.Status) ([]Filter, error) {
 	if st.Seccomp == seccompStrict {
 		return nil, errStrict
 	}
 	if err := t.SuspendSeccomp(); err != nil {
-		if f.NoIoUring {
-			return f.knownFilter(st)
+		if f.NoIoUring || f.Virtual != nil {
+			return f.knownFilters(st)
 		}
 		return nil, err
 	}
@@ -55,23 +74,28 @@ func (f *Facts) ReadSeccomp(t *task.Thread, st *procfs.Status) ([]Filter, error)
 	}
 	var filters []Filter
 	for _, f := range read {
-		if notifies(f.Program) {
-			return nil, errNotify
-		}
 		filters = append(filters, Filter(f))
 	}
 	return filters, nil
 }
 
-// knownFilter gives the filters of a thread that descends from one with the
-// filter of run --no-io-uring, where they cannot be read. Filters are inherited
-// and never go away, so that who has one has that one. It need not be suspended:
-// nothing that a snapshot calls does it concern.
-func (f *Facts) knownFilter(st *procfs.Status) ([]Filter, error) {
-	if more := st.SeccompFilters - f.Ours.SeccompFilters; more != 1 {
-		return nil, fmt.Errorf("not only the filter of run --no-io-uring, but %d", more)
+// knownFilters gives the filters of a thread that descends from one with those
+// of run --virtualize and --no-io-uring, where they cannot be read. Filters are
+// inherited and never go away, so that who has as many has those. They need not
+// be suspended: nothing that a snapshot calls do they concern.
+func (f *Facts) knownFilters(st *procfs.Status) ([]Filter, error) {
+	var known []Filter
+	var flags []string
+	if f.Virtual != nil {
+		known, flags = append(known, Filter{Program: f.Virtual}), append(flags, "--virtualize")
 	}
-	return []Filter{{Program: nouring.Program()}}, nil
+	if f.NoIoUring {
+		known, flags = append(known, Filter{Program: nouring.Program()}), append(flags, "--no-io-uring")
+	}
+	if more := st.SeccompFilters - f.Ours.SeccompFilters; more != len(known) {
+		return nil, fmt.Errorf("not only the filter of run %s, but %d", strings.Join(flags, " "), more)
+	}
+	return known, nil
 }
 
 // noIoUring tells whether f is the filter of run --no-io-uring.
@@ -95,6 +119,8 @@ func (p *Process) NoIoUring(t *Thread) (has, only bool) {
 // if we die while one is made.
 var errStrict = errors.New("in strict mode no call can be made in it safely")
 
+var errNotVirtual = errors.New("not under the filter of run --virtualize")
+
 var errNotify = errors.New("a filter asks another process (SECCOMP_RET_USER_NOTIF)")
 
 // notifies looks for an instruction that returns SECCOMP_RET_USER_NOTIF.
@@ -116,6 +142,9 @@ func captureSeccomp(c *threadCapture) error {
 	filters, err := c.facts.ReadSeccomp(c.held, &c.status)
 	if err != nil {
 		return err
+	}
+	if len(filters) == 0 {
+		return nil
 	}
 	c.rec.Seccomp = &Seccomp{}
 	for _, f := range filters {
@@ -153,13 +182,13 @@ func restoreSeccomp(r *threadRestore) error {
 		if f.Log {
 			flags |= unix.SECCOMP_FILTER_FLAG_LOG
 		}
-		r.batch.Add(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, f.encode())
+		r.batch.Add(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, f.Encode())
 	}
 	return nil
 }
 
-// encode is the filter as struct sock_fprog, with the program behind it.
-func (f *Filter) encode() task.Struct {
+// Encode is the filter as struct sock_fprog, with the program behind it.
+func (f *Filter) Encode() task.Struct {
 	const insn, size, pointer = 8, 16, 8
 	b := make([]byte, size, size+len(f.Program))
 	binary.LittleEndian.PutUint16(b, uint16(len(f.Program)/insn))

@@ -13,6 +13,7 @@ import (
 	"supervise/netstate"
 	"supervise/plugins"
 	"supervise/policy"
+	"supervise/virtual"
 )
 
 // Options say what to take a snapshot of, and where to.
@@ -26,6 +27,7 @@ type Options struct {
 	Policy    *policy.Policy // may be nil
 	JobPolicy string         // file that snapshots of the job go by, for the manifest; may be empty
 	NoIoUring bool           // the roots descend from a process that had only the filter of run --no-io-uring
+	Virtual   *virtual.Rules // all are under its filter, or nil
 	Hook      plugins.Hook   // may be nil
 
 	// Ends gives what belongs to control connections, by the inode of the

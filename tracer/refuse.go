@@ -20,7 +20,7 @@ var refusals = []struct {
 	check func(*process) string
 	hint  string
 }{
-	{"seccomp filter", refuseSeccomp, "take the snapshot as root, or start the program without its sandbox; if that is run --no-io-uring, name the job and its --dir"},
+	{"seccomp filter", refuseSeccomp, "take the snapshot as root, or start the program without its sandbox; if that is run --no-io-uring or --virtualize, name the job and its --dir"},
 	{"32-bit program", refuse32Bit, ""},
 	{"namespaces", refuseNamespaces, "run supervise inside the container"},
 	{"AMX tiles", refuseTiles, "take the snapshot when no matrix multiplication is going on"},

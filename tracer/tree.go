@@ -76,7 +76,7 @@ func (s *snapshot) look() error {
 	for _, held := range s.tree.Procs {
 		s.procs = append(s.procs, &process{held: held})
 	}
-	if err := each(len(s.procs), func(i int) error { return s.procs[i].look(&ours, s.opts.NoIoUring) }); err != nil {
+	if err := each(len(s.procs), func(i int) error { return s.procs[i].look(&ours, &s.opts) }); err != nil {
 		return err
 	}
 	for _, pid := range s.tree.Zombies {
@@ -90,11 +90,14 @@ func (s *snapshot) look() error {
 }
 
 // look reads what can be seen of one.
-func (p *process) look(ours *procfs.Status, noIoUring bool) (err error) {
+func (p *process) look(ours *procfs.Status, o *Options) (err error) {
 	if p.facts, err = taskstate.ReadAllFacts(p.held, ours); err != nil {
 		return err
 	}
-	p.facts.NoIoUring = noIoUring
+	p.facts.NoIoUring = o.NoIoUring
+	if o.Virtual != nil {
+		p.facts.Virtual = o.Virtual.Program
+	}
 	if p.vmas, err = procfs.ReadSmaps(int(p.held.PID)); err != nil {
 		return fmt.Errorf("read mappings of pid %d: %w", p.held.PID, err)
 	}
@@ -276,6 +279,7 @@ func (s *snapshot) captureTree() error {
 		return err
 	}
 	s.rec.Version = treestate.Version
+	s.rec.Virtual = s.opts.Virtual
 	s.rec.Objects = s.objects.Records()
 	s.linkParents()
 	if err := s.unseenStops(); err != nil {

@@ -16,6 +16,7 @@ import (
 	"supervise/memstate"
 	"supervise/netstate"
 	"supervise/taskstate"
+	"supervise/virtual"
 )
 
 // Version is the version of the records. It goes up with every change that an
@@ -36,7 +37,8 @@ type Tree struct {
 	Blobs     map[string][]byte  `cbor:"11,keyasint,omitempty" json:"plugin_blobs,omitempty"` // what plugins have stored, by PLUGIN/NAME
 
 	// Net is nil where no address of this host is in use.
-	Net *netstate.Namespace `cbor:"10,keyasint,omitempty" json:"network,omitempty"`
+	Net     *netstate.Namespace `cbor:"10,keyasint,omitempty" json:"network,omitempty"`
+	Virtual *virtual.Rules      `cbor:"13,keyasint,omitempty" json:"virtual,omitempty"` // that all processes are under
 }
 
 // Process is everything about one process but its descriptors.
@@ -108,6 +110,9 @@ func (t *Tree) check() error {
 		return fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	if err := t.Net.Check(); err != nil {
+		return fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	if err := t.Virtual.Check(); err != nil {
 		return fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	seen := map[task.ID]bool{}

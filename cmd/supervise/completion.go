@@ -54,6 +54,7 @@ var completions = map[string]usage.Values{
 	"dir":       {Place: usage.Dirs},
 	"FILE":      {Place: usage.Files},
 	"PATTERN":   {Place: usage.Files},
+	"RULES":     {Place: usage.Files},
 	"WHAT":      {Place: usage.Files, Words: []string{"null", "inherit"}},
 	"N":         {},
 	"DUR":       {Words: []string{"10m", "1h", "1d"}},

@@ -9,6 +9,7 @@ import (
 
 	"supervise/fdstate"
 	"supervise/restorer"
+	"supervise/virtual"
 )
 
 // cli is the command line: one field for each command, one file for each type.
@@ -46,6 +47,9 @@ func main() {
 	limitMemory()
 	if os.Args[0] == fdstate.PtyHelperName {
 		os.Exit(fdstate.PtyHelper())
+	}
+	if os.Args[0] == virtual.AnswererName {
+		os.Exit(virtual.Answer())
 	}
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }

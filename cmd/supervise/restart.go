@@ -23,6 +23,8 @@ type restartCmd struct {
 	Answer  string `hidden:"" placeholder:"FD:ID"`
 	JSON    bool   `name:"json" help:"With --detach: print facts about the tree as JSON."`
 
+	Virtualize string `help:"The rules in this file come before those that the program was started with. See docs/virtualize.md." placeholder:"RULES" type:"path"`
+
 	restartRules
 	scheduleFlags
 	pluginFlags
@@ -110,6 +112,10 @@ func (c *restartCmd) restart(out *output, found *supervisor.FoundImage, answer s
 	if err != nil {
 		return nil, err
 	}
+	wishes, err := supervisor.ReadWishes(c.Virtualize)
+	if err != nil {
+		return nil, err
+	}
 	bar := out.newProgress("reading the snapshot")
 	defer bar.end()
 	r, err := supervisor.Restart(supervisor.RestartOptions{
@@ -126,6 +132,7 @@ func (c *restartCmd) restart(out *output, found *supervisor.FoundImage, answer s
 
 		Policy:     rules,
 		Net:        restorer.Net(c.Net),
+		Virtual:    wishes,
 		PolicyFile: cmp.Or(c.Policy, manifest.Summary.Policy),
 
 		Hook:     bar.hook(bar.endAtRelease),

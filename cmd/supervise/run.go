@@ -8,10 +8,11 @@ import (
 )
 
 type runCmd struct {
-	Name      string `help:"Name of the job. Default: the command's, with a number if that is taken." placeholder:"N"`
-	Dir       string `help:"Directory of jobs. Default: $$SUPERVISE_DIR, else this user's state directory." placeholder:"D"`
-	Policy    string `help:"Snapshots of the job go by the rules in this file." placeholder:"FILE" type:"path"`
-	NoIoUring bool   `name:"no-io-uring" help:"Make the program believe that this kernel has no io_uring, which cannot be captured. Unless root starts it, setuid programs get no privilege under it."`
+	Name       string `help:"Name of the job. Default: the command's, with a number if that is taken." placeholder:"N"`
+	Dir        string `help:"Directory of jobs. Default: $$SUPERVISE_DIR, else this user's state directory." placeholder:"D"`
+	Policy     string `help:"Snapshots of the job go by the rules in this file." placeholder:"FILE" type:"path"`
+	NoIoUring  bool   `name:"no-io-uring" help:"Make the program believe that this kernel has no io_uring, which cannot be captured. Unless root starts it, setuid programs get no privilege under it."`
+	Virtualize string `help:"The program keeps seeing what this host has now, after a restart elsewhere too: the host name, machine and boot ids, files, addresses that the rules in this file name. See docs/virtualize.md." placeholder:"RULES" type:"path"`
 	scheduleFlags
 	pluginFlags
 	Command []string `arg:"" passthrough:"partial" name:"cmd" help:"Command and its arguments, after --."`
@@ -43,6 +44,10 @@ func (c *runCmd) Run(out *output) error {
 	if _, err := supervisor.ReadPolicy(c.Policy); err != nil {
 		return err
 	}
+	rules, err := supervisor.HostRules(c.Virtualize)
+	if err != nil {
+		return err
+	}
 	dir, err := supervisor.JobsDir(c.Dir)
 	if err != nil {
 		return &ownError{err}
@@ -51,7 +56,7 @@ func (c *runCmd) Run(out *output) error {
 		warnUntraceable(out)
 	}
 	status, err := supervisor.Run(supervisor.RunOptions{Command: command, Name: c.Name, Dir: dir, Program: version(), Policy: c.Policy,
-		NoIoUring: c.NoIoUring, Schedule: c.schedule(), Plugins: c.specs()})
+		NoIoUring: c.NoIoUring, Virtual: rules, Schedule: c.schedule(), Plugins: c.specs()})
 	if err != nil {
 		return &ownError{err}
 	}

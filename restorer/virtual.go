@@ -1,0 +1,58 @@
+package restorer
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"supervise/taskstate"
+	"supervise/virtual"
+)
+
+// planVirtual puts the rules of this restart before those of the image.
+func (r *restart) planVirtual() error {
+	if r.opts.Virtual == nil {
+		return nil
+	}
+	rules := r.tree.Virtual
+	if rules == nil {
+		rules = new(virtual.Rules)
+	}
+	from := virtual.Snapshot{Host: r.im.Manifest().Host.Name}
+	if err := r.opts.Virtual.Apply(rules, from); err != nil {
+		return &HostError{Why: "the rules for what the program sees do not do", Err: err}
+	}
+	r.tree.Virtual = rules
+	return rules.SetProgram()
+}
+
+// virtualize puts the builder under the filter of the rules, and so all that it
+// makes from now on. There is no need to wait for the end: what we call in the
+// tree passes the filter (task.Mark).
+func (r *restart) virtualize() error {
+	rules := r.tree.Virtual
+	if rules == nil {
+		return nil
+	}
+	filter := taskstate.Filter{Program: rules.Program}
+	num, err := r.builder.Call(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, virtual.FilterFlags, filter.Encode())
+	if err != nil {
+		return &HostError{Why: "cannot install the filter of run --virtualize", Err: err, Hint: "see `supervise check`"}
+	}
+	pidfd, err := unix.PidfdOpen(int(r.builder.PID), 0)
+	if err != nil {
+		return fmt.Errorf("pidfd_open: %w", err)
+	}
+	listener, err := unix.PidfdGetfd(pidfd, int(num), 0)
+	unix.Close(pidfd)
+	if err != nil {
+		return fmt.Errorf("take the listener of a filter: %w", err)
+	}
+	defer unix.Close(listener)
+	// This thread is kept on one cpu, and what it starts would be, too.
+	done := make(chan error)
+	go func() { done <- rules.StartAnswerer(listener) }()
+	_, err = r.builder.Call(unix.SYS_CLOSE, num)
+	return errors.Join(<-done, err)
+}
