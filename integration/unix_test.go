@@ -1,9 +1,12 @@
 package integration
 
 import (
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -51,4 +54,49 @@ func TestOutsideSocket(t *testing.T) {
 			t.Errorf("restart: exit code %d: %s", got.code, got.err)
 		}
 	})
+}
+
+// TestFailedRestart: one that fails late takes the files of sockets away again
+// that it has made, and the next one succeeds.
+func TestFailedRestart(t *testing.T) {
+	forUsers(t, func(p *place) {
+		prog := one("unixnames").alone()
+		j := p.start(prog)
+		before := j.settle()
+		p.checkpoint(j.pid(), p.path("image"), "--stop")
+		j.gone()
+		old := p.sockets()
+		if len(old) == 0 {
+			t.Fatal("the program has left no sockets")
+		}
+		for _, fault := range []string{"fail:skeleton", "fail:release"} {
+			if r := p.supervise([]string{"SUPERVISE_FAULT=" + fault}, "restart", p.path("image")); r.code == 0 {
+				t.Errorf("%s: it does not fail", fault)
+			}
+			for path, ino := range p.sockets() {
+				if old[path] != ino {
+					t.Errorf("%s: left behind: %s", fault, path)
+				}
+			}
+		}
+		again := p.restart(prog, p.path("image"))
+		again.like(before)
+		again.finish(1)
+	})
+}
+
+// sockets are the files of sockets in the place, with their inodes.
+func (p *place) sockets() map[string]uint64 {
+	list := map[string]uint64{}
+	must(p.t, filepath.WalkDir(p.path(""), func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.Type() != fs.ModeSocket {
+			return err
+		}
+		st, err := e.Info()
+		if err == nil {
+			list[path] = st.Sys().(*syscall.Stat_t).Ino
+		}
+		return err
+	}))
+	return list
 }

@@ -1,6 +1,8 @@
 package netstate
 
 import (
+	"errors"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -18,14 +20,23 @@ func (s *Sockets) ControlEnds() []ControlEnd {
 	return ends
 }
 
-// Abandon closes what nobody has asked for.
-func (s *Sockets) Abandon() {
+// Abandon is for a restart that has failed: it closes what nobody has asked
+// for, and removes the files of sockets.
+func (s *Sockets) Abandon() error {
 	if s == nil {
-		return
+		return nil
 	}
+	var errs []error
 	for _, end := range s.ControlEnds() {
-		unix.Close(end.FD)
+		errs = append(errs, unix.Close(end.FD))
 	}
+	if s.net.stand == nil {
+		return errors.Join(errs...)
+	}
+	for _, f := range s.net.stand.files {
+		errs = append(errs, f.remove())
+	}
+	return errors.Join(errs...)
 }
 
 // makeControl makes a control connection: a pair, of which one end leaves the

@@ -29,6 +29,7 @@ type standIns struct {
 	base    Cred // the builder's user
 	attic   *task.Process
 	dirs    map[string]*task.Process // by working directory
+	files   []madeFile
 }
 
 func newStandIns(builder *task.Process) (*standIns, error) {
@@ -194,6 +195,11 @@ func (s *standIns) bindFile(num int, n *UnixName) error {
 	if _, err := p.Call(unix.SYS_BIND, num, addr, len(addr)); err != nil {
 		return fmt.Errorf("bind to %s: %w", at, err)
 	}
+	var st unix.Stat_t
+	if err := unix.Lstat(at, &st); err != nil {
+		return fmt.Errorf("stat %s: %w", at, err)
+	}
+	s.files = append(s.files, madeFile{at, st.Ino})
 	if err := os.Chmod(at, os.FileMode(n.File.Mode&0o777)); err != nil {
 		return err
 	}
@@ -201,6 +207,24 @@ func (s *standIns) bindFile(num int, n *UnixName) error {
 		return nil
 	}
 	return os.Lchown(at, int(n.File.UID), int(n.File.GID))
+}
+
+// madeFile is the file of a socket that this restart has made.
+type madeFile struct {
+	path string
+	ino  uint64
+}
+
+// remove removes the file, if it is still that one.
+func (f madeFile) remove() error {
+	var st unix.Stat_t
+	if err := unix.Lstat(f.path, &st); err != nil || st.Ino != f.ino {
+		return nil // somebody else's by now
+	}
+	if err := unix.Unlink(f.path); err != nil {
+		return fmt.Errorf("remove the socket of a failed restart, %s: %w", f.path, err)
+	}
+	return nil
 }
 
 // removeStale makes room for a socket's file: what the tree left behind when

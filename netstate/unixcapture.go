@@ -20,7 +20,9 @@ type unixSurvey struct {
 	ends    map[uint32]*unixEnd // by inode
 	waits   map[uint32]bool     // ends whose connections wait to be accepted in the tree
 	waiting bool                // waits has been filled
-	control map[uint32][]byte   // what belongs to control connections, by the inode of the peer
+
+	nameless []*unixEnd        // those whose peers' ids are still to be asked for
+	control  map[uint32][]byte // what belongs to control connections, by the inode of the peer
 }
 
 // unixEnd is a socket of the tree.
@@ -42,10 +44,10 @@ func (s *unixSurvey) explore(d *fdstate.Desc, all *fdstate.Survey) error {
 		return err
 	}
 	s.ends[uint32(d.Stat.Ino)] = e
+	if !d.InFlight() {
+		s.nameless = append(s.nameless, e)
+	}
 	if e.entry.state == stateListen {
-		if !d.InFlight() {
-			return e.askInside(all, nil)
-		}
 		return nil
 	}
 	fd, err := d.Copy()
@@ -80,34 +82,37 @@ func (s *unixSurvey) find(ino uint32, all *fdstate.Survey) (unixEntry, error) {
 	return s.table.find(fd, ino)
 }
 
-// askInside has a process of the tree say who the peer is, and runs look while
-// the socket shows everything that is in its queue. What that takes is undone
-// by the same run of calls, so that it is undone though we die.
-func (e *unixEnd) askInside(all *fdstate.Survey, look *peek) error {
-	p, err := all.Inside(e.desc.Proc)
-	if err != nil {
-		return err
+// askCreds has the processes of the tree say who the peers of their sockets
+// are, all of a process in one run: we would see other ids.
+func (s *unixSurvey) askCreds(all *fdstate.Survey) error {
+	type answer struct {
+		e    *unixEnd
+		cred []byte // struct ucred
 	}
-	var b task.Batch
-	cred, size := make([]byte, 12), []byte{12, 0, 0, 0}
-	b.Add(unix.SYS_GETSOCKOPT, e.desc.FD, unix.SOL_SOCKET, unix.SO_PEERCRED, cred, size)
-	set := func(o peekOption, value int) {
-		b.Add(unix.SYS_SETSOCKOPT, e.desc.FD, unix.SOL_SOCKET, o.name, binary.LittleEndian.AppendUint32(nil, uint32(value)), 4)
-	}
-	if look != nil {
-		for _, o := range look.options {
-			set(o, o.during)
+	batches, answers := map[int]*task.Batch{}, make([]answer, len(s.nameless))
+	for i, e := range s.nameless {
+		b := batches[e.desc.Proc]
+		if b == nil {
+			b = &task.Batch{}
+			batches[e.desc.Proc] = b
 		}
-		b.Pause(look.all)
-		for _, o := range look.options {
-			set(o, o.before)
-		}
+		answers[i] = answer{e, make([]byte, unix.SizeofUcred)}
+		b.Add(unix.SYS_GETSOCKOPT, e.desc.FD, unix.SOL_SOCKET, unix.SO_PEERCRED, answers[i].cred, []byte{unix.SizeofUcred, 0, 0, 0})
 	}
-	if err := p.Run(&b); err != nil {
-		return err
+	s.nameless = nil
+	for proc, b := range batches {
+		p, err := all.Inside(proc)
+		if err != nil {
+			return err
+		}
+		if err := p.Run(b); err != nil {
+			return fmt.Errorf("ask for the peers of sockets: %w", err)
+		}
 	}
 	le := binary.LittleEndian
-	e.cred = Cred{PID: task.ID(le.Uint32(cred)), UID: le.Uint32(cred[4:]), GID: le.Uint32(cred[8:])}
+	for _, a := range answers {
+		a.e.cred = Cred{PID: task.ID(le.Uint32(a.cred)), UID: le.Uint32(a.cred[4:]), GID: le.Uint32(a.cred[8:])}
+	}
 	return nil
 }
 
@@ -116,6 +121,9 @@ func (s *unixSurvey) capture(d *fdstate.Desc, all *fdstate.Survey) (fdstate.Reco
 	e := s.ends[uint32(d.Stat.Ino)]
 	if e.refused != nil {
 		return nil, e.refused
+	}
+	if err := s.askCreds(all); err != nil {
+		return nil, err
 	}
 	fd, err := d.Copy()
 	if err != nil {

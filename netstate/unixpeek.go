@@ -20,7 +20,7 @@ type peek struct {
 	fd      int
 	end     *unixEnd
 	survey  *fdstate.Survey
-	options []peekOption
+	options []lent
 	unread  int // bytes in the queue of a stream
 	typ     int
 	unnamed []unnamed
@@ -31,8 +31,6 @@ type unnamed struct {
 	at   int // offset of its message
 	cred *Cred
 }
-
-type peekOption struct{ name, before, during int }
 
 // readQueue copies the queue into e.
 func (e *unixEnd) readQueue(fd int, all *fdstate.Survey) error {
@@ -56,12 +54,12 @@ func (e *unixEnd) readQueue(fd int, all *fdstate.Survey) error {
 		e.cred, e.credUnknown = Cred{PID: pid, UID: cred.Uid, GID: cred.Gid}, !known
 		return nil
 	case !some:
-		return e.askInside(all, nil)
+		return nil
 	}
 	if err := p.chooseOptions(); err != nil {
 		return err
 	}
-	if err := e.askInside(all, p); err != nil {
+	if err := lookInside(e.desc, all, p.options, p.all); err != nil {
 		return err
 	}
 	return p.nameSenders()
@@ -88,22 +86,15 @@ func (p *peek) hasUnread() (bool, error) {
 }
 
 // chooseOptions finds what must be changed for a look at everything.
-func (p *peek) chooseOptions() error {
-	for _, o := range []peekOption{{name: unix.SO_PASSCRED, during: 1}, {name: soPassRights, during: 1}, {name: unix.SO_PEEK_OFF}} {
-		var err error
-		o.before, err = unix.GetsockoptInt(p.fd, unix.SOL_SOCKET, o.name)
-		switch {
-		case errors.Is(err, unix.ENOPROTOOPT):
-			continue
-		case err != nil:
-			return err
-		case o.name == unix.SO_PEEK_OFF && o.before >= 0 && p.typ != unix.SOCK_STREAM:
+func (p *peek) chooseOptions() (err error) {
+	p.options, err = lend(p.fd, lent{unix.SOL_SOCKET, unix.SO_PASSCRED, 0, 1}, lent{unix.SOL_SOCKET, soPassRights, 0, 1}, lent{level: unix.SOL_SOCKET, name: unix.SO_PEEK_OFF})
+	for _, o := range p.options {
+		if o.name == unix.SO_PEEK_OFF && o.before >= 0 && p.typ != unix.SOCK_STREAM {
 			// Which empty messages it has seen cannot be told (skb->peeked).
 			return fdstate.RefuseNow("it looks ahead (SO_PEEK_OFF) in a queue with messages")
 		}
-		p.options = append(p.options, o)
 	}
-	return nil
+	return err
 }
 
 // all reads the whole queue. The options are set.

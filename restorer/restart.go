@@ -225,10 +225,9 @@ func (r *restart) destroy() error {
 	if r.term != nil {
 		r.term.restore()
 	}
-	r.sockets.Abandon()
-	var err error
+	err := r.sockets.Abandon()
 	if r.objects != nil {
-		err = r.objects.Abort()
+		err = errors.Join(err, r.objects.Abort())
 	}
 	if r.builder == nil {
 		return err

@@ -9,6 +9,8 @@ import (
 	"errors"
 	"os"
 	"slices"
+
+	"golang.org/x/sys/unix"
 )
 
 // Need says what depends on a feature.
@@ -54,6 +56,10 @@ var All = []Feature{
 		Enables: "find what processes share", Without: "no snapshots"},
 	{Name: "pidfd-getfd", Since: "5.6", Need: Snapshot, probe: probePidfdGetfd, enable: enableKernel,
 		Enables: "read what is in pipes", Without: "no snapshots"},
+	{Name: "unix-diag", Since: "3.3", Need: Better, probe: probeDiag(unix.AF_UNIX, 0), enable: enableConfig("CONFIG_UNIX_DIAG"),
+		Enables: "find the other ends of unix sockets", Without: "no snapshots of trees with unix sockets"},
+	{Name: "inet-diag", Since: "2.6.14", Need: Better, probe: probeDiag(unix.AF_INET, unix.IPPROTO_TCP), enable: enableConfig("CONFIG_INET_TCP_DIAG"),
+		Enables: "find the other ends of TCP connections", Without: "no snapshots of trees with TCP sockets"},
 	{Name: "image-dir", Since: "any", Need: Snapshot, probe: probeImageDir, enable: enableDir,
 		Enables: "keep images", Without: "name another place with --image or --dir"},
 	{Name: "direct-io", Since: "any", Need: Better, probe: probeDirectIO, enable: enableDirectIO,

@@ -1,10 +1,12 @@
 package features
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -86,6 +88,35 @@ func probeKcmp(b *bench) error {
 	}
 	_, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(os.Getpid()), uintptr(pid), kcmpFiles, 0, 0, 0)
 	return callError("kcmp", errno)
+}
+
+// probeDiag asks sock_diag for the sockets of a family.
+func probeDiag(family, protocol byte) func(*bench) error {
+	return func(*bench) error {
+		fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
+		if err != nil {
+			return fmt.Errorf("netlink socket: %w", err)
+		}
+		defer unix.Close(fd)
+		const sockDiagByFamily, size = 20, unix.SizeofNlMsghdr + 56 // struct inet_diag_req_v2; that of unix sockets is shorter
+		m := make([]byte, size)
+		le := binary.LittleEndian
+		le.PutUint32(m, size)
+		le.PutUint16(m[4:], sockDiagByFamily)
+		le.PutUint16(m[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
+		m[unix.SizeofNlMsghdr], m[unix.SizeofNlMsghdr+1] = family, protocol
+		if err := unix.Sendto(fd, m, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+			return fmt.Errorf("ask sock_diag: %w", err)
+		}
+		n, _, err := unix.Recvfrom(fd, m, 0)
+		if err != nil {
+			return fmt.Errorf("read from sock_diag: %w", err)
+		}
+		if n >= unix.SizeofNlMsghdr+4 && le.Uint16(m[4:]) == unix.NLMSG_ERROR {
+			return callError("sock_diag", syscall.Errno(-int32(le.Uint32(m[unix.SizeofNlMsghdr:]))))
+		}
+		return nil
+	}
 }
 
 // probePidfdGetfd takes a descriptor of a child.
