@@ -123,6 +123,9 @@ func buildGo() error {
 	if err := command(static, "go", "build", "-o", filepath.Join(binDir, "othervdso"), "./testdata/go/othervdso"); err != nil {
 		return err
 	}
+	if err := command(static, "go", "build", "-o", filepath.Join(binDir, "goweb"), "./testdata/go/web"); err != nil {
+		return err
+	}
 	return command(static, "go", "build", "-o", filepath.Join(binDir, "goruntime"), "./testdata/go/runtime")
 }
 

@@ -141,7 +141,7 @@ func (s *tcpSurvey) usual(rec *TCP, row *optionRow) ([]byte, error) {
 func refuseTCPOptions(fd int) error {
 	ulp := make([]byte, 16)
 	if n, err := getsockopt(fd, unix.IPPROTO_TCP, unix.TCP_ULP, ulp); err == nil && n > 0 {
-		if name := unix.ByteSliceToString(ulp[:n]); name != "" {
+		if name := unix.ByteSliceToString(ulp[:n]); name != "" && name != "mptcp" {
 			return fdstate.Refuse(fmt.Sprintf("the kernel speaks %q on it (TCP_ULP), and its keys cannot be read back", name),
 				"let the program do TLS by itself")
 		}

@@ -115,5 +115,11 @@ func pour(f flow, data []byte, arrive bool) error {
 		if err := unix.SetsockoptInt(f.in, unix.SOL_SOCKET, unix.SO_RCVLOWAT, r.need+len(data)); err != nil {
 			return fmt.Errorf("set SO_RCVLOWAT: %w", err)
 		}
+		if time.Until(deadline) < connectPatience/2 {
+			forceRoom(f.in, r.need+len(data))
+			if err := unix.SetsockoptInt(f.in, unix.SOL_SOCKET, soBufLock, 0); err != nil {
+				return fmt.Errorf("set SO_BUF_LOCK: %w", err)
+			}
+		}
 	}
 }

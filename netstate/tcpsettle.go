@@ -241,7 +241,11 @@ func (s *tcpSurvey) makeRoom(flows []flow) error {
 		if err != nil || len(left) == 0 {
 			return err
 		}
-		return nil // refused later
+		for i, f := range flows {
+			forceRoom(f.in, rooms[i].need)
+		}
+		_, err = awaitRoom(left, settlePatience) // what is left is refused later
+		return err
 	})
 	for i, f := range flows {
 		rooms[i].takeBack(&b, f.to.desc.FD)
@@ -332,6 +336,11 @@ func (r *room) give(b *task.Batch, fd int) {
 	addOption(b, fd, unix.SOL_SOCKET, unix.SO_RCVLOWAT, r.need)
 }
 
+// forceRoom gives as much room as it takes, if we may.
+func forceRoom(fd, need int) {
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, need) // which doubles it
+}
+
 // takeBack adds the calls that set everything as it was. A limit that the
 // program has not set stays where it is: it is the kernel's own.
 func (r *room) takeBack(b *task.Batch, fd int) {
@@ -339,7 +348,9 @@ func (r *room) takeBack(b *task.Batch, fd int) {
 	if r.locks&receiveLock != 0 {
 		addOption(b, fd, unix.SOL_SOCKET, unix.SO_RCVBUF, r.size/2)
 		addOption(b, fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, r.size/2).Optional() // where the size was set so
-		addOption(b, fd, unix.SOL_SOCKET, soBufLock, r.locks)
+	}
+	addOption(b, fd, unix.SOL_SOCKET, soBufLock, r.locks)
+	if r.locks&receiveLock != 0 {
 		addOption(b, fd, unix.IPPROTO_TCP, unix.TCP_WINDOW_CLAMP, r.clamp).Optional()
 	}
 	if r.peek >= 0 {

@@ -32,7 +32,7 @@ static size_t top(int fd, int piece) {
 	return sent;
 }
 
-enum { MUCH = 20000000 }; // each snapshot lets some of it go on
+enum { MUCH = 200000000 }; // each snapshot lets some of it go on
 static void *writer(void *fd) {
 	pump((int)(intptr_t)fd, MUCH);
 	return NULL;

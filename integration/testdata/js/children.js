@@ -1,5 +1,5 @@
 // children.js: node with child processes that it talks to over its own
-// channel and over their stdin and stdout, and a server on a unix socket with
+// channel and over their stdin and stdout, and a server with
 // clients that keep their connections.
 const { fork, spawn } = require('child_process');
 const fs = require('fs'), http = require('http'), path = require('path');
@@ -10,7 +10,7 @@ if (process.send) { // the child
 	return;
 }
 
-const [go, log] = process.argv.slice(2);
+const [go, log, tcp] = process.argv.slice(2);
 const say = (line) => fs.appendFileSync(log, line + '\n');
 const fail = (why) => { say('FAIL ' + why); process.exit(1); };
 const check = (cond, why) => cond || fail(why);
@@ -30,30 +30,32 @@ async function squares(child) {
 	return n;
 }
 
-function get(agent, socketPath, n) {
+function get(agent, where, n) {
 	return new Promise((done, wrong) => {
-		http.get({ socketPath, agent, path: '/' + n }, (res) => {
+		http.get({ ...where, agent, path: '/' + n }, (res) => {
 			let body = '';
 			res.on('data', (d) => (body += d)).on('end', () => done(body));
 		}).on('error', wrong);
 	});
 }
 
-async function client(socketPath) {
+async function client(where) {
 	const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
 	let n = 0;
 	for (; !stopped; n++)
-		check(await get(agent, socketPath, n) === `page /${n} `.repeat(1 + n % 3000), `page ${n}`);
+		check(await get(agent, where, n) === `page /${n} `.repeat(1 + n % 3000), `page ${n}`);
 	agent.destroy();
 	return n;
 }
 
 async function main() {
-	const at = path.join(path.dirname(go), 's');
+	const pid = process.pid, host = `127.${128 | (pid >> 16) & 127}.${(pid >> 8) & 255}.${pid & 255}`;
+	let at = tcp ? { host, port: 0 } : { path: path.join(path.dirname(go), 's') };
 	let connections = 0;
 	const server = http.createServer((req, res) => res.end(`page ${req.url} `.repeat(1 + req.url.slice(1) % 3000)));
 	server.on('connection', () => connections++);
 	await new Promise((done) => server.listen(at, done));
+	at = tcp ? { host, port: server.address().port } : { socketPath: at.path };
 	const child = fork(__filename), cat = spawn('cat');
 	const echo = (text) => new Promise((done) => { cat.stdout.once('data', done); cat.stdin.write(text); });
 	check(String(await echo('before')) === 'before', 'cat');

@@ -1,4 +1,4 @@
-"""asyncio: its self-pipe, a server on a unix socket with clients, a subprocess,
+"""asyncio: its self-pipe, a server with clients, a subprocess,
 and signals that reach the loop over a socket."""
 import asyncio, os, signal
 from prog import *
@@ -18,7 +18,7 @@ async def serve(reader, writer):
 
 
 async def chat(name, stop):
-    reader, writer = await asyncio.open_unix_connection(PATH)
+    reader, writer = await (asyncio.open_connection(HOST, port) if TCP else asyncio.open_unix_connection(PATH))
     n = 0
     while not stop.is_set():
         writer.write(f"{name} {n}\n".encode() * (1 + n % 50))
@@ -38,7 +38,9 @@ def heard():
 async def main():
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGUSR1, heard)
-    server = await asyncio.start_unix_server(serve, PATH)
+    global port
+    server = await (asyncio.start_server(serve, HOST, 0) if TCP else asyncio.start_unix_server(serve, PATH))
+    port = TCP and server.sockets[0].getsockname()[1]
     stop = asyncio.Event()
     chats = [asyncio.create_task(chat(f"client{i}", stop)) for i in range(5)]
     sub = await asyncio.create_subprocess_exec("cat", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE)
@@ -64,5 +66,5 @@ async def main():
 
 
 asyncio.run(main())
-os.unlink(PATH)
+TCP or os.unlink(PATH)
 ok()

@@ -20,7 +20,7 @@ def adds(shared, log, stop):
 
 lock = mp.Lock()
 # Its usual place has too long a path for a socket in the directory of a test.
-manager = mp.managers.SyncManager(address=os.path.dirname(GO) + "/m")
+manager = mp.managers.SyncManager(address=(HOST, 0) if TCP else os.path.dirname(GO) + "/m")
 manager.start()
 with manager, mp.Pool(3) as pool:
     shared, log, stop = manager.dict(), manager.list(), manager.Event()

@@ -4,6 +4,11 @@ import os, sys, time
 GO, LOG = sys.argv[1:3]
 
 
+# Programs that are told to use TCP get an address that no other has.
+TCP = "tcp" in sys.argv[3:]
+HOST = "127.%d.%d.%d" % (128 | os.getpid() >> 16 & 127, os.getpid() >> 8 & 255, os.getpid() & 255)
+
+
 def say(line):
     with open(LOG, "a") as f:
         f.write(line + "\n")
