@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"supervise/internal/procfs"
 	"supervise/internal/task"
 )
 
@@ -60,11 +61,17 @@ func (r *Restorer) Link(i int, p *task.Process) error {
 
 // openLate opens the descriptions of kinds that name processes.
 func (r *Restorer) openLate(o *Opener, i int) error {
-	for _, fd := range r.state.Tables[i] {
-		if !r.late(fd.File) {
-			o.used.add(fd.Num)
-		}
+	if !slices.ContainsFunc(r.state.Tables[i], func(fd FD) bool { return r.late(fd.File) }) {
+		return nil
 	}
+	open, err := procfs.FDs(int(o.Proc.PID))
+	if err != nil {
+		return err
+	}
+	for _, num := range open {
+		o.used.add(num)
+	}
+	o.used.reserved = nil
 	late := map[int]int{}
 	for _, fd := range r.state.Tables[i] {
 		if !r.late(fd.File) {

@@ -19,9 +19,10 @@ type Restorer struct {
 	kinds   map[Tag]*Kind
 	object  func(id uint32) int
 
-	taken    map[int]bool // numbers that some process uses
-	reserved map[int]bool // numbers that none uses, in use while the tree is built
-	next     int          // where to look for the next of these
+	taken     map[int]bool // numbers that some process uses
+	reserved  map[int]bool // numbers that none uses, in use while the tree is built
+	inherited map[int]bool // what the builder has open of these at the end, and all processes with it
+	next      int          // where to look for the next of these
 
 	places []int   // by file: the reserved number of a shared one, or -1
 	first  []int   // by file: the first process that has it
@@ -172,7 +173,15 @@ func (r *Restorer) OpenShared(builder *task.Process) error {
 			return err
 		}
 	}
-	return o.Run()
+	if err := o.Run(); err != nil {
+		return err
+	}
+	open, err := procfs.FDs(int(builder.PID))
+	r.inherited = make(map[int]bool, len(open))
+	for _, num := range open {
+		r.inherited[num] = true
+	}
+	return err
 }
 
 // moveStdio moves the builder's own 0, 1 and 2 out of the way. One that is
@@ -267,6 +276,7 @@ type keepsFlags interface{ KeepsFlags() }
 // inherited from the builder.
 func (r *Restorer) OpenOwn(i int, p *task.Process) error {
 	o := r.opener(p)
+	o.used.reserved = r.inherited
 	placed := map[int]int{} // private file: its number
 	for _, fd := range r.state.Tables[i] {
 		at := Slot{Num: fd.Num, CloseOnExec: fd.CloseOnExec}

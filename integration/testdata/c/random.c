@@ -6,7 +6,9 @@
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/shm.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/timerfd.h>
 
 enum { MOST_PROCESSES = 24, MOST_CHECKS = 400, FAR = 100000 };
@@ -71,6 +73,7 @@ static void memory(void) {
 		MUST(mprotect(c->at, c->size, PROT_READ) == 0);
 }
 
+static void check_nothing(struct check *c UNUSED) {}
 static void check_pipe(struct check *c) {
 	char got[65536], want[65536];
 	fill(want, sizeof want, c->seed);
@@ -89,6 +92,33 @@ static void a_pipe(void) {
 		close(p[1]);
 	else
 		c->fd2 = moved(p[1]);
+}
+
+static void a_pair(void) { // with a message in it, and maybe one the other way
+	static const int kinds[] = {SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET};
+	int p[2];
+	MUST(socketpair(AF_UNIX, kinds[rnd(3)] | (rnd(2) ? SOCK_NONBLOCK : 0), 0, p) == 0);
+	char data[65536];
+	for (int i = rnd(2); i >= 0; i--) {
+		struct check *c = later(check_pipe, getpid());
+		c->seed = rnd(1 << 30), c->n = 1 + rnd(9000);
+		fill(data, sizeof data, c->seed);
+		MUST(write(p[!i], data, c->n) == c->n);
+		c->fd = moved(dup(p[i]));
+	}
+	int keep = rnd(2);
+	later(check_nothing, 0)->fd2 = moved(p[keep]);
+	if (rnd(2))
+		MUST(shutdown(p[!keep], SHUT_WR) == 0);
+	close(p[!keep]);
+}
+
+static void segment(void) { // gone with the last who has it
+	struct check *c = later(check_memory, 0);
+	c->size = (1 + rnd(16)) * PAGE, c->seed = rnd(1 << 30);
+	int id = shmget(IPC_PRIVATE, c->size, 0600);
+	MUST(id >= 0 && (c->at = shmat(id, NULL, 0)) != (void *)-1 && shmctl(id, IPC_RMID, NULL) == 0);
+	fill(c->at, c->size, c->seed);
 }
 
 static void check_file(struct check *c) {
@@ -145,7 +175,6 @@ static void a_timerfd(void) {
 	c->fd = moved(fd);
 }
 
-static void check_nothing(struct check *c UNUSED) {}
 static void an_epoll(void) {
 	int ep = epoll_create1(0);
 	for (int i = 0; i < n_checks; i++) {
@@ -292,10 +321,14 @@ static void a_stopped(void) {
 }
 
 static void *waits(void *how) {
+	if ((long)how >= 4) { // with descriptors, and maybe directories, of its own
+		MUST(unshare((long)how >= 8 ? CLONE_FILES | CLONE_FS : CLONE_FILES) == 0);
+		MUST(open("/dev/null", O_RDONLY) >= 0);
+	}
 	static pthread_mutex_t never = PTHREAD_MUTEX_INITIALIZER;
 	int p[2], n;
 	sigset_t all;
-	switch ((long)how) {
+	switch ((long)how % 4) {
 	case 0:
 		pthread_mutex_lock(&never);
 		pthread_mutex_lock(&never);
@@ -315,10 +348,10 @@ static void *waits(void *how) {
 	}
 	return NULL;
 }
-static void a_thread(void) { thread(waits, (void *)rnd(4)); }
+static void a_thread(void) { thread(waits, (void *)rnd(12)); }
 
 static void (*const makers[])(void) = {
-	memory, memory, a_pipe, a_pipe, file, file, an_eventfd, a_timerfd, an_epoll, a_signalfd, a_signal, a_signal,
+	memory, memory, a_pipe, a_pipe, a_pair, a_pair, segment, file, file, an_eventfd, a_timerfd, an_epoll, a_signalfd, a_signal, a_signal,
 	a_timer, an_itimer, mask, actions, attributes, attributes, a_pty, a_zombie, a_stopped,
 };
 static void make_some(int n) {

@@ -8,7 +8,9 @@
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/personality.h>
+#include <sys/shm.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/timerfd.h>
 
 enum { MOST = 24, DEEPEST = 3, REGIONS = 12, PIPES = 6, QUEUED = 8, CHILDREN = 4, THREADS = 3, TIMERS = 4 };
@@ -98,6 +100,36 @@ static void a_pipe(void) {
 	MUST(write(p[1], buf, size) == size);
 	pipes[n_pipes].in = p[0], pipes[n_pipes].out = p[1], pipes[n_pipes].size = size, pipes[n_pipes].seed = s;
 	n_pipes++;
+}
+// a_pair is like a pipe, but for what it is.
+static void a_pair(void) {
+	static const int kinds[] = {SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET};
+	int p[2];
+	char buf[5000];
+	if (n_pipes == PIPES)
+		return;
+	MUST(socketpair(AF_UNIX, kinds[rnd(3)] | (rnd(2) ? SOCK_CLOEXEC : 0), 0, p) == 0);
+	unsigned s = rnd(256);
+	int size = 1 + rnd(sizeof buf - 1);
+	for (int i = 0; i < size; i++)
+		buf[i] = s + i * 7;
+	MUST(send(p[1], buf, size, 0) == size);
+	if (rnd(4) == 0)
+		MUST(shutdown(p[1], SHUT_WR) == 0);
+	pipes[n_pipes].in = p[0], pipes[n_pipes].out = p[1], pipes[n_pipes].size = size, pipes[n_pipes].seed = s;
+	n_pipes++;
+}
+// segment is System V shared memory, which is gone with the last who has it.
+static void segment(void) {
+	if (n_regions == REGIONS)
+		return;
+	struct region *r = &regions[n_regions++];
+	r->size = (1 + rnd(5)) * PAGE, r->seed = rnd(1 << 30);
+	int id = shmget(IPC_PRIVATE, r->size, 0600);
+	MUST(id >= 0);
+	r->at = shmat(id, NULL, 0);
+	MUST(r->at != (void *)-1 && shmctl(id, IPC_RMID, NULL) == 0);
+	fill(r->at, r->size, r->seed);
 }
 static void a_file(void) {
 	char name[64], buf[3000];
@@ -258,10 +290,18 @@ static void *in_thread(void *s) {
 	pthread_sigmask(SIG_BLOCK, &mask, NULL);
 	pthread_sigmask(SIG_BLOCK, NULL, &mask);
 	MUST(pthread_sigqueue(pthread_self(), SIGRTMIN + 5, (union sigval){.sival_int = r}) == 0);
+	uint64_t own = r % 3 ? 0 : r, got_own; // it leaves the descriptors of the process, or stays
+	if (own) {
+		MUST(unshare(CLONE_FILES | (r % 2 ? CLONE_FS : 0)) == 0);
+		int e = eventfd(0, 0);
+		MUST(e >= 0 && write(e, &own, sizeof own) == sizeof own && dup2(e, 150) == 150 && close(e) == 0);
+	}
 	add(&all->complete);
 	reach(&all->complete, &all->tasks);
 	add(&all->written);
 	idle();
+	if (own)
+		MUST(read(150, &got_own, sizeof got_own) == sizeof got_own && got_own == own);
 	prctl(PR_GET_NAME, now);
 	CHECK(!strcmp(name, now), "thread is %s, was %s", now, name);
 	int now_nice = getpriority(PRIO_PROCESS, gettid());
@@ -335,7 +375,7 @@ static void check_once(void) {
 }
 
 static void live(int status) {
-	static void (*const actions[])(void) = {anon, shanon, mapped_file, a_pipe, a_file, counters, dispositions, queue, queue, a_timer,
+	static void (*const actions[])(void) = {anon, shanon, mapped_file, a_pipe, a_pair, segment, a_file, counters, dispositions, queue, queue, a_timer,
 	                                        attributes, directory, a_child, a_child, a_child, a_child};
 	if (depth && rnd(3) == 0)
 		position();
