@@ -32,9 +32,12 @@ func routeTo(request string) (route, bool) {
 		"release":    {handle: (*Server).release},
 		"register":   {handle: (*Server).register},
 		"annotate":   {handle: (*Server).annotate},
+		"exclude":    {handle: (*Server).exclude, once: true},
 		"begin":      {handle: (*Server).begin, own: true},
 		"event":      {handle: (*Server).event, own: true},
 		"end":        {handle: (*Server).end, own: true},
+		"loosen":     {handle: (*Server).loosen, own: true},
+		"tighten":    {handle: (*Server).tighten, own: true},
 		"adopt":      {handle: (*Server).adopt, own: true},
 	}[request]
 	return r, known

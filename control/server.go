@@ -29,6 +29,7 @@ type Server struct {
 	holds       map[holdKey]*hold
 	changed     chan struct{} // closed when holds or session change
 	annotations map[string]string
+	excluded    map[int]excluded // by pid
 	generation  int
 	orders      int64
 	handing     sync.WaitGroup // connections of which it is not known yet whose they are
@@ -43,7 +44,7 @@ type Options struct {
 // New makes a server that listens nowhere yet.
 func New(host Host, o Options) *Server {
 	s := &Server{host: host, uid: os.Geteuid(), holds: map[holdKey]*hold{}, changed: make(chan struct{}),
-		annotations: map[string]string{}, generation: o.Generation}
+		annotations: map[string]string{}, excluded: map[int]excluded{}, generation: o.Generation}
 	maps.Copy(s.annotations, o.Annotations)
 	return s
 }

@@ -73,9 +73,10 @@ func (s *Server) await() {
 }
 
 // Ends is the answer to the event frozen: what belongs to the connections, by
-// the inode of the socket at our end.
+// the inode of the socket at our end, and which memory is left out.
 type Ends struct {
-	Ends map[uint32]json.RawMessage `json:"ends"`
+	Ends     map[uint32]json.RawMessage `json:"ends"`
+	Excluded map[int][]Range            `json:"excluded,omitempty"` // by pid
 }
 
 // event runs one event of the snapshot, and is answered when that is done.
@@ -92,7 +93,7 @@ func (s *Server) event(c *conn, p *pending) error {
 	var result any = struct{}{}
 	switch e.Name {
 	case client.Frozen:
-		result = Ends{s.freeze()}
+		result = Ends{s.freeze(), s.excludedNow()}
 	case client.Resumed:
 		s.thaw()
 	case client.Committed, client.SnapshotFail:
@@ -100,6 +101,23 @@ func (s *Server) event(c *conn, p *pending) error {
 		ses.over = true
 	}
 	s.later(c, p, func() (any, error) { return result, s.run(e) })
+	return nil
+}
+
+// loosen lets connections into the tree be used for a moment, in which it runs
+// on, since something in it is in the way of the snapshot and will pass; tighten
+// ends that.
+func (s *Server) loosen(c *conn, p *pending) error {
+	s.thaw()
+	c.answer(p, struct{}{}, nil)
+	return nil
+}
+
+func (s *Server) tighten(c *conn, p *pending) error {
+	if s.session == nil || s.session.driver != c {
+		return &client.Error{Code: client.Failed, Message: "tighten without begin"}
+	}
+	c.answer(p, Ends{s.freeze(), s.excludedNow()}, nil)
 	return nil
 }
 

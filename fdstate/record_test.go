@@ -29,6 +29,7 @@ var samples = map[Tag]Record{
 	14: &Inotify{Watches: []Watch{{WD: 2, Mask: unix.IN_CREATE, File: WatchName{Path: "/proc/7/fd/3", Follow: true}}}},
 	20: &Mqueue{ID: 1, Name: "q", Unlinked: true, Limits: mqueueMax{10, 8192}, Mode: 0o600, UID: 5},
 	90: &Redirected{Path: "/a", From: 1},
+	91: &Given{Index: 1},
 }
 
 // TestRecords also makes sure that tags are used once, and that every kind is
@@ -40,7 +41,7 @@ func TestRecords(t *testing.T) {
 			t.Errorf("kind %d (%s): tag used twice, or no name or match", k.Tag, k.Name)
 		}
 		seen[k.Tag] = true
-		if (k.Capture == nil) != (k.New == nil) && k.Tag != tagRedirected || (k.New == nil) != (k.Why != "") {
+		if (k.Capture == nil) != (k.New == nil) && !k.ByRule() || (k.New == nil) != (k.Why != "") {
 			t.Errorf("%s: neither captured nor refused", k.Name)
 		}
 		if k.New == nil {

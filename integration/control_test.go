@@ -2,6 +2,7 @@ package integration
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -49,6 +50,25 @@ func TestAsks(t *testing.T) {
 				t.Errorf("manifest %d: %+v", n+1, m)
 			}
 		}
+	})
+}
+
+// TestInitiates is TestAsks for a program in C.
+func TestInitiates(t *testing.T) {
+	forUsers(t, func(p *place) {
+		j := p.start(one("initiates").supervised())
+		j.says("resumed 0 in generation 0", 1)
+		for n := range 3 {
+			j.killTree()
+			j.close()
+			j = p.restart(j.prog, "job")
+			j.says(fmt.Sprintf("restarted %d in generation %d", n, n+1), 1)
+			if n < 2 {
+				j.says(fmt.Sprintf("resumed %d in generation %d", n+1, n+1), 1)
+			}
+		}
+		j.says("ok", 1)
+		j.ended()
 	})
 }
 

@@ -141,7 +141,7 @@ func buildC() error {
 		slots <- struct{}{}
 		go func() {
 			name := strings.TrimSuffix(filepath.Base(source), ".c")
-			errs <- command(nil, "gcc", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread",
+			errs <- command(nil, "gcc", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread", "-I", "../plugins/include",
 				"-o", filepath.Join(binDir, name), source, "-lm")
 			<-slots
 		}()

@@ -134,6 +134,7 @@ var programs = func() []program {
 		one("dirs"),
 		one("dirs").named("chroot").with("chroot").asRoot(),
 		one("daemon").supervised(),
+		one("exclude").supervised().without("nobody listens after restart --detach", "stop"),
 		one("control").supervised().without("nobody listens after restart --detach: TestControlDetached", "stop"),
 		one("attributes"),
 		one("controls"),

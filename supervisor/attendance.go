@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"supervise/control"
+	"supervise/internal/task"
 	"supervise/memimg"
 	"supervise/plugins"
 	"supervise/plugins/client"
@@ -28,6 +29,7 @@ type attendance struct {
 	specs  []plugins.Spec
 	runner *plugins.Runner
 	ends   control.Ends
+	loose  bool // the tree has run on for a moment since we got ends
 	begin  control.Begun
 }
 
@@ -138,13 +140,31 @@ func (a *attendance) phase(p plugins.Phase) error {
 	return nil
 }
 
+// loosen lets the tree run on for a moment, in which it may use its connections.
+func (a *attendance) loosen() {
+	a.loose = true
+	_ = a.call("loosen", nil, nil)
+}
+
 // connections are the ends of control connections, by the inodes of our ends.
 func (a *attendance) connections() map[uint32][]byte {
+	if a.loose {
+		a.loose, a.ends = false, control.Ends{}
+		_ = a.call("tighten", nil, &a.ends)
+	}
 	ends := map[uint32][]byte{}
 	for ino, state := range a.ends.Ends {
 		ends[ino] = state
 	}
 	return ends
+}
+
+// excluded is the memory of a process that is to be left out.
+func (a *attendance) excluded(pid task.PID) (ranges []memimg.Range) {
+	for _, r := range a.ends.Excluded[int(pid)] {
+		ranges = append(ranges, memimg.Range(r))
+	}
+	return ranges
 }
 
 // manifest is what goes into the manifest.

@@ -121,6 +121,8 @@ func attended(ctx context.Context, o *CheckpointOptions, target *Target, image s
 		Hook:      part.hook(o.Hook),
 		Progress:  o.Progress,
 		Ends:      part.connections,
+		Loosen:    part.loosen,
+		Excluded:  part.excluded,
 		Blobs:     part.runner.Blobs,
 		Manifest:  func() *memimg.Control { return part.manifest(o.Annotate) },
 	})

@@ -31,12 +31,18 @@ type Options struct {
 	Hook      plugins.Hook   // may be nil
 
 	// Ends gives what belongs to control connections, by the inode of the
-	// supervisor's end; it is called when the tree is frozen. Manifest gives
+	// supervisor's end; it is called when the tree is frozen, and again when it
+	// has been frozen once more, after Loosen. Manifest gives
 	// what is noted of them in the image. All may be nil.
 	// Blobs gives what plugins have stored.
 	Ends     func() map[uint32][]byte
+	Loosen   func()
 	Manifest func() *memimg.Control
 	Blobs    func() map[string][]byte
+
+	// Excluded gives the memory of a process that is to be left out, as far as it
+	// is private and anonymous: it will be zeros. It may be nil.
+	Excluded func(task.PID) []memimg.Range
 
 	Progress func(done, total int64) // bytes of memory looked at; may be nil
 }

@@ -57,6 +57,8 @@ type process struct {
 	space  memstate.Space
 	pages  []memimg.Range
 
+	excluded []memimg.Range // what the program does not want to be in pages
+
 	infected bool // the parasite is in it
 }
 
@@ -123,6 +125,9 @@ func (s *snapshot) survey() error {
 		if !errors.As(err, &refused) || !refused.Passing() || time.Now().Add(pause).After(deadline) {
 			return err
 		}
+		if s.opts.Loosen != nil {
+			s.opts.Loosen()
+		}
 		tree := s.tree
 		s.tree, s.refused = nil, refuse.List{}
 		s.objects.Close()
@@ -158,7 +163,7 @@ func (s *snapshot) surveyOnce() error {
 		if err != nil {
 			return err
 		}
-		p.space = space
+		p.space, p.excluded = space, s.excludedOf(p)
 	}
 	if err := each(len(s.procs), func(i int) error { return s.procs[i].findPages() }); err != nil {
 		return err
@@ -177,7 +182,47 @@ func (p *process) findPages() (err error) {
 	if p.pages, err = p.space.Private(p.held.PID); err != nil {
 		return fmt.Errorf("find pages of pid %d: %w", p.held.PID, err)
 	}
+	p.pages = leaveOut(p.pages, p.excluded)
 	return nil
+}
+
+// excludedOf are the parts of private anonymous mappings that the program does
+// not want to be in the snapshot.
+func (s *snapshot) excludedOf(p *process) (parts []memimg.Range) {
+	if s.opts.Excluded == nil {
+		return nil
+	}
+	for _, r := range s.opts.Excluded(p.held.PID) {
+		for i := range p.vmas {
+			v := &p.vmas[i]
+			part := memimg.Range{Start: max(r.Start, v.Start), End: min(r.End, v.End)}
+			if !v.Shared && v.Ino == 0 && part.Start < part.End {
+				parts = append(parts, part)
+			}
+		}
+	}
+	return parts
+}
+
+// leaveOut takes parts out of ranges.
+func leaveOut(ranges, parts []memimg.Range) []memimg.Range {
+	for _, out := range parts {
+		var left []memimg.Range
+		for _, r := range ranges {
+			if r.End <= out.Start || out.End <= r.Start {
+				left = append(left, r)
+				continue
+			}
+			if r.Start < out.Start {
+				left = append(left, memimg.Range{Start: r.Start, End: out.Start})
+			}
+			if out.End < r.End {
+				left = append(left, memimg.Range{Start: out.End, End: r.End})
+			}
+		}
+		ranges = left
+	}
+	return ranges
 }
 
 func (s *snapshot) surveyFiles() error {
