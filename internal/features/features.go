@@ -85,6 +85,8 @@ var All = []Feature{
 		Enables: "let the monotonic clock go on after a reboot or on another host", Without: "restarts there are refused, or jump in time"},
 	{Name: "timer-ids", Since: "6.15", Need: Better, probe: probeTimerIDs, enable: enableKernel,
 		Enables: "make POSIX timers with their old ids at once", Without: "timers are made and deleted until the id fits"},
+	{Name: "seccomp-notify", Since: "5.19", Need: Better, probe: probeSeccompNotify, enable: enableSeccompNotify,
+		Enables: "run --virtualize: let programs see the host that they were started on", Without: "no --virtualize"},
 	{Name: "vma-name", Since: "5.17", Need: Better, probe: probeVMAName, enable: enableConfig("CONFIG_ANON_VMA_NAME"),
 		Enables: "keep the names of anonymous mappings",
 		Without: "names are lost"},

@@ -164,6 +164,36 @@ static void addresses(void) {
 	MUST(ioctl(0xfff, SIOCGIFHWADDR, &r) == -1 && errno == EBADF);
 }
 
+// slow connects to a server that has no room for more: the program waits in its
+// own call, which a signal interrupts and which goes on when it is made again.
+static void interrupt(int sig UNUSED) {}
+static void slow(void) {
+	struct sockaddr_in to = {.sin_family = AF_INET};
+	struct sigaction a = {.sa_handler = interrupt};
+	struct itimerval soon = {{0, 20000}, {0, 20000}}, none = {};
+	socklen_t n = sizeof to;
+	int clients[2];
+	inet_pton(AF_INET, "192.0.2.1", &to.sin_addr);
+	int server = socket(AF_INET, SOCK_STREAM, 0);
+	MUST(bind(server, (void *)&to, n) == 0 && listen(server, 0) == 0 && getsockname(server, (void *)&to, &n) == 0);
+	for (int i = 0; i < 2; i++)
+		clients[i] = socket(AF_INET, SOCK_STREAM, 0);
+	MUST(connect(clients[0], (void *)&to, n) == 0);
+	sigaction(SIGALRM, &a, NULL);
+	setitimer(ITIMER_REAL, &soon, NULL);
+	int e = connect(clients[1], (void *)&to, n);
+	CHECK(e == -1 && errno == EINTR, "connect to a full server gives %d", e);
+	setitimer(ITIMER_REAL, &none, NULL);
+	int conn = accept(server, NULL, NULL);
+	MUST(conn >= 0 && connect(clients[1], (void *)&to, n) == 0);
+	close(conn);
+	MUST((conn = accept(server, NULL, NULL)) >= 0);
+	close(conn);
+	close(clients[0]);
+	close(clients[1]);
+	close(server);
+}
+
 static void sees(void) {
 	host();
 	files();
@@ -215,6 +245,7 @@ static int orphaned(void *unused UNUSED) {
 static int fresh(void *unused UNUSED) {
 	sees();
 	storm();
+	slow();
 	return 0;
 }
 // busy calls all the time: a snapshot comes in the middle of it.
@@ -247,6 +278,7 @@ int main(int argc, char **argv) {
 		hostname_only(argv[3]);
 	sees();
 	storm();
+	slow();
 	MUST((kept = open("/etc/machine-id", O_RDONLY | O_CLOEXEC)) >= 0 && lseek(kept, 5, SEEK_SET) == 5);
 	gate = new_gate();
 	pid_t pid = child(grandchild, NULL);
