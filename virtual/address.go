@@ -144,7 +144,8 @@ func connect(fd int, addr []byte) answer {
 	}
 	errno := connectRaw(fd, addr)
 	_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &old) // it was like that
-	if errno == unix.EINPROGRESS || errno == unix.EALREADY {
+	switch errno {
+	case unix.EINPROGRESS, unix.EALREADY, unix.EINTR: // the last by a signal of the Go runtime
 		return pass
 	}
 	return failed(errno)
