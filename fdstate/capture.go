@@ -35,6 +35,9 @@ func Capture(procs []Proc, kinds []Kind, env Env, rules *Rules, refused *refuse.
 	state := State{Files: make([]File, len(s.Descs)), Tables: s.makeTables()}
 	ru := rules.judge(policy.Checkpoint, &state, s.subjects(kinds))
 	for i, d := range s.Descs {
+		if ru.files[i].Does(policy.Keep) && !rules.Ending {
+			ru.files[i] = nil
+		}
 		ru.stays[i] = ru.stays[i] || d.flies
 		state.Files[i], err = d.capture(kinds, s, ru.files[i])
 		var no *Refusal

@@ -168,6 +168,9 @@ func (o *Opener) Place(file int) int { return o.r.places[file] }
 // Last has fn called when all shared descriptions are open.
 func (o *Opener) Last(fn func(o *Opener) error) { o.r.last = append(o.r.last, fn) }
 
+// AtRelease has fn called when the tree is complete and about to run.
+func (o *Opener) AtRelease(fn func() error) { o.r.release = append(o.r.release, fn) }
+
 // Copy gives our own descriptor of one of the process's. It is closed by the
 // caller.
 func (o *Opener) Copy(num int) (int, error) {

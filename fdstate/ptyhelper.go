@@ -3,12 +3,8 @@ package fdstate
 import (
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
-	"syscall"
 
-	"github.com/fxamacker/cbor/v2"
 	"golang.org/x/sys/unix"
 )
 
@@ -28,9 +24,6 @@ type ptyAnswer struct {
 	Status    bool     `cbor:"3,keyasint"` // in packet mode, a status byte waits to be read
 	Error     string   `cbor:"4,keyasint,omitempty"`
 }
-
-// firstPtyFD is the helper's descriptor of the first pty.
-const firstPtyFD = 3
 
 // ptyQueue gives what is under way in a pty. The first question is answered
 // for all, so that one helper is enough.
@@ -75,7 +68,8 @@ func (s *Survey) askHelper() error {
 		ttys = append(ttys, tty)
 	}
 	fds = slices.DeleteFunc(fds, func(fd int) bool { return fd < 0 })
-	answers, err := runHelper(fds)
+	var answers []ptyAnswer
+	err := RunHelper(PtyHelperName, fds, &answers)
 	if err != nil || len(answers) != len(ttys) {
 		return fmt.Errorf("look into ptys: %d answers for %d: %w", len(answers), len(ttys), err)
 	}
@@ -109,43 +103,10 @@ func (tty *terminal) sides() (master, slave int, err error) {
 	return master, slave, err
 }
 
-// runHelper starts the helper with these descriptors, two for each pty. They
-// are handed over as they are: an os.File would change their O_NONBLOCK, and
-// so the program's.
-func runHelper(fds []int) ([]ptyAnswer, error) {
-	var out [2]int
-	if err := unix.Pipe2(out[:], unix.O_CLOEXEC); err != nil {
-		return nil, fmt.Errorf("pipe: %w", err)
-	}
-	answer := os.NewFile(uintptr(out[0]), "answer")
-	defer answer.Close()
-	attr := &syscall.ProcAttr{Env: []string{}, Files: []uintptr{uintptr(out[1]), uintptr(out[1]), 2}, Sys: &syscall.SysProcAttr{Setsid: true}}
-	for _, fd := range fds {
-		attr.Files = append(attr.Files, uintptr(fd))
-	}
-	pid, err := syscall.ForkExec("/proc/self/exe", []string{PtyHelperName}, attr)
-	unix.Close(out[1])
-	if err != nil {
-		return nil, fmt.Errorf("start the helper: %w", err)
-	}
-	data, err := io.ReadAll(answer)
-	var status unix.WaitStatus
-	for {
-		if _, waitErr := unix.Wait4(pid, &status, 0, nil); waitErr != unix.EINTR {
-			break
-		}
-	}
-	if err != nil || status != 0 {
-		return nil, errors.Join(err, fmt.Errorf("the helper ended with status %#x", uint32(status)))
-	}
-	var answers []ptyAnswer
-	return answers, cbor.Unmarshal(data, &answers)
-}
-
 // PtyHelper is the helper. It gives its exit code.
 func PtyHelper() int {
 	var answers []ptyAnswer
-	for master := firstPtyFD; ; master += 2 {
+	for master := FirstHelperFD; ; master += 2 {
 		var st unix.Stat_t
 		if unix.Fstat(master, &st) != nil || unix.Major(st.Rdev) != 5 {
 			break
@@ -156,15 +117,7 @@ func PtyHelper() int {
 		}
 		answers = append(answers, answer)
 	}
-	data, err := cbor.Marshal(answers)
-	if err == nil {
-		_, err = os.Stdout.Write(data)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return 0
+	return AnswerAsHelper(answers)
 }
 
 // lookIntoPty finds out what is under way in one pty.

@@ -43,6 +43,8 @@ type Restorer struct {
 	homes map[uint64]*pipeHome
 	ptys  map[int]ptyPair
 	last  []func(o *Opener) error // called at the end of OpenShared
+
+	release []func() error // called when the tree is about to run
 }
 
 // firstReserved leaves low numbers for what calls return before it is moved.
@@ -182,6 +184,16 @@ func (r *Restorer) OpenShared(builder *task.Process) error {
 		r.inherited[num] = true
 	}
 	return err
+}
+
+// Release does what waits until the tree is complete. Nothing of the restart
+// may fail after it.
+func (r *Restorer) Release() error {
+	var errs []error
+	for _, fn := range r.release {
+		errs = append(errs, fn())
+	}
+	return errors.Join(errs...)
 }
 
 // moveStdio moves the builder's own 0, 1 and 2 out of the way. One that is

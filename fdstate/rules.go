@@ -17,6 +17,8 @@ type Rules struct {
 	Job       string
 	Processes []string // their names, by index
 
+	Ending bool // the tree ends with the snapshot: only then are connections kept
+
 	Mapped map[uint32]bool // objects that memory maps: these are brought back in any case
 
 	left []Left

@@ -19,6 +19,12 @@ import (
 type Sockets struct {
 	survey *unixSurvey
 	net    *unixNet
+	kept   kept
+
+	// Image is the id of the snapshot that is restarted. Private: the tree gets
+	// a network namespace of its own.
+	Image   string
+	Private bool
 }
 
 // New begins a snapshot or a restart. control has what belongs to control
@@ -33,8 +39,8 @@ func New(control map[uint32][]byte) *Sockets {
 // Kinds lists the families of sockets.
 func (s *Sockets) Kinds() []fdstate.Kind {
 	survey, net := s.survey, s.net
-	tcp := &tcpSurvey{ends: map[uint32]*tcpEnd{}, options: map[usualKey][]byte{}}
-	tcpNet := &tcpNet{byID: map[uint64]*tcpSock{}}
+	tcp := &tcpSurvey{ends: map[uint32]*tcpEnd{}, options: map[usualKey][]byte{}, kept: &s.kept}
+	tcpNet := &tcpNet{byID: map[uint64]*tcpSock{}, keeping: keeping{image: s.Image, private: s.Private}}
 	return slices.Concat(datagramKinds(), []fdstate.Kind{ // tags are in images: never renumber
 		{Tag: 200, Name: "unix socket", Match: family(unix.AF_UNIX), Explore: survey.explore, Outside: survey.leadsOutside, Ends: survey.endsOf, Capture: survey.capture,
 			New: func() fdstate.Record { return &Unix{net: net} }, Shared: true, Only: "but connections out of the tree end with a restart, or are made anew by a rule"},

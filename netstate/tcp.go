@@ -39,6 +39,8 @@ type TCP struct {
 	Outside  bool `cbor:"16,keyasint,omitempty" json:"outside,omitempty"`
 	Accepted bool `cbor:"17,keyasint,omitempty" json:"accepted,omitempty"`
 
+	Repair *TCPRepair `cbor:"18,keyasint,omitempty" json:"repair,omitempty"` // what it takes to keep the connection
+
 	net *tcpNet
 }
 
@@ -152,7 +154,7 @@ func (rec *TCP) Restore(o *fdstate.Opener, f *fdstate.File, at fdstate.Slot) err
 	if len(rec.net.socks) == 0 {
 		o.Last(rec.net.restore)
 	}
-	rec.net.add(&tcpSock{rec: rec, flags: f.Flags, num: at.Num, link: f.Link, rule: f.Rule()})
+	rec.net.add(&tcpSock{rec: rec, flags: f.Flags, num: at.Num, link: f.Link, fate: fate{rule: f.Rule()}})
 	return nil
 }
 

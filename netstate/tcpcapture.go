@@ -22,6 +22,7 @@ type tcpSurvey struct {
 	options map[usualKey][]byte // of new sockets
 	cookie  uint64              // of the tree's network namespace
 	settled bool                // everything on its way has arrived
+	kept    *kept
 }
 
 // tcpEnd is a socket of the tree.

@@ -33,6 +33,11 @@ func outsideState(s TCPState) TCPState {
 func (s *tcpSurvey) captureOutside(rec *TCP, e *tcpEnd, fd int) error {
 	rec.Outside, rec.Accepted = true, s.listener(e.entry.local) != nil
 	rec.State = outsideState(rec.State)
+	if e.desc.Rule().Does(policy.Keep) {
+		if err := s.kept.keep(rec, fd); err != nil {
+			return err
+		}
+	}
 	return s.readQueue(rec, e, fd)
 }
 
@@ -68,6 +73,15 @@ func (rec *TCP) Ends() policy.Ends {
 	}
 	e.Peer = plain(rec.Peer).String()
 	return e
+}
+
+// fate is what a rule says of a socket, and what comes of that.
+type fate struct {
+	rule  *policy.Rule
+	kept  bool // it is the connection that it was
+	own   int  // our descriptor of that
+	anew  bool // it is connected to somebody outside
+	reset bool // its connection is lost, and it gets ECONNRESET
 }
 
 // decide does to sockets what their rules say.
@@ -109,9 +123,15 @@ func printAddr(a netip.AddrPort) string {
 // decideOutside chooses what becomes of a connection that leads out of the tree.
 func (n *tcpNet) decideOutside(s *tcpSock) error {
 	switch rec := s.rec; {
+	case s.rule.Does(policy.Keep) && rec.Repair == nil:
+		return &HostError{Why: fmt.Sprintf("the connection between %s and %s cannot be kept (%s): the snapshot was not made for that", rec.Local, rec.Peer, s.rule.Origin),
+			Hint: "take it by checkpoint --stop --tcp=keep, or use --tcp=reset"}
+	case s.rule.Does(policy.Keep) && n.private:
+		return &HostError{Why: fmt.Sprintf("the connection between %s and %s cannot be kept in a network namespace of the tree's own", rec.Local, rec.Peer),
+			Hint: "use --net=host, or --tcp=reset"}
 	case s.rule.Does(policy.Keep):
-		return &HostError{Why: fmt.Sprintf("the connection from %s to %s cannot be kept (%s): the snapshot does not have what that needs", rec.Local, rec.Peer, s.rule.Origin),
-			Hint: "use reset, or close"}
+		s.kept = true
+		return nil
 	case s.rule.Does(policy.Connect):
 		if s.rule.To != "" {
 			var err error

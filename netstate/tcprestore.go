@@ -11,7 +11,6 @@ import (
 
 	"supervise/fdstate"
 	"supervise/internal/task"
-	"supervise/policy"
 )
 
 // tcpNet is the TCP sockets of one restart. They are made together, in the
@@ -23,6 +22,7 @@ type tcpNet struct {
 	o     *fdstate.Opener
 	pidfd int // the builder's
 	pairs []*tcpPair
+	keeping
 }
 
 // tcpSock is a socket in the making.
@@ -32,15 +32,12 @@ type tcpSock struct {
 	link  string
 	num   int // where the builder has it
 
-	rule *policy.Rule
-
 	accepted bool // a door makes it
 	connects bool // it is made when it is connected
 	helper   bool // the end of a connection that is closed in the end
 	other    *tcpSock
 
-	anew  bool // it is connected to somebody outside
-	reset bool // its connection is lost, and it gets ECONNRESET
+	fate
 }
 
 // way is how a socket comes back.
@@ -61,7 +58,7 @@ func (n *tcpNet) way(s *tcpSock) way {
 		return lined
 	case rec.connected() && rec.Other != 0 && n.byID[rec.Other] != nil:
 		return paired
-	case s.anew:
+	case s.anew, s.kept:
 		return alone
 	case rec.connected(), rec.State == tcpClose && rec.Shutdown != 0 && rec.Local.Port() != 0:
 		return closing
@@ -136,7 +133,11 @@ func (n *tcpNet) makeSockets() error {
 		if n.way(s) == lined {
 			continue
 		}
-		if err := n.with(s, func(s *tcpSock, fd int) error { return n.prepare(s, fd, false) }); err != nil {
+		bring := func(s *tcpSock, fd int) error { return n.prepare(s, fd, false) }
+		if s.kept {
+			bring = n.revive
+		}
+		if err := n.with(s, bring); err != nil {
 			return fmt.Errorf("make tcp %s: %w", s.link, err)
 		}
 	}
@@ -298,6 +299,9 @@ func (n *tcpNet) shutDown(s *tcpSock) error {
 	how := s.rec.Shutdown
 	if s.other != nil && (s.other.helper || s.other.rec.Shutdown&shutWrite != 0) {
 		how &^= shutRead // that the other end does
+	}
+	if s.kept {
+		how &^= shutWrite // it was
 	}
 	if how == 0 || s.helper {
 		return nil

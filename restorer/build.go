@@ -231,6 +231,7 @@ func (r *restart) shared() error {
 		return err
 	}
 	r.sockets = netstate.New(nil)
+	r.sockets.Image, r.sockets.Private = r.im.Manifest().ID, r.ids.net
 	kinds := r.sockets.WithFiles()
 	_, free := r.builder.Occupied()
 	free += task.PageSize

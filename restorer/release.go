@@ -14,6 +14,9 @@ func (r *restart) release() error {
 	if err := r.files.Truncate(r.holders); err != nil {
 		return err
 	}
+	if err := r.files.Release(); err != nil {
+		return err
+	}
 	if err := r.retireBuilder(); err != nil {
 		return err
 	}

@@ -176,12 +176,15 @@ func (s *snapshot) end() error {
 	if s.tree == nil {
 		return nil
 	}
-	return s.tree.Kill()
+	if err := s.tree.Kill(); err != nil {
+		return err
+	}
+	return s.sockets.Leave(s.manifest.ID)
 }
 
 // giveUp takes back what a failed snapshot has done.
 func (s *snapshot) giveUp() error {
-	var errs []error
+	errs := []error{s.sockets.Release()}
 	if s.tree != nil {
 		errs = append(errs, s.tree.Thaw())
 		s.tree = nil

@@ -31,6 +31,7 @@ type snapshot struct {
 	image   *memimg.Writer
 	refused refuse.List
 	rules   fdstate.Rules
+	sockets *netstate.Sockets // from the last look
 
 	timeline memimg.Timeline
 	manifest memimg.Manifest
@@ -196,12 +197,16 @@ func (s *snapshot) surveyFiles() error {
 		}
 	}
 	procs = append(procs, threads...)
-	s.rules = fdstate.Rules{Policy: s.opts.Policy, Job: s.opts.Name}
+	s.rules = fdstate.Rules{Policy: s.opts.Policy, Job: s.opts.Name, Ending: s.opts.Stop}
 	for _, p := range procs {
 		s.rules.Processes = append(s.rules.Processes, p.Comm)
 	}
-	var err error
-	s.rec.Files, err = fdstate.Capture(procs, netstate.New(s.controlEnds()).WithFiles(), &s.objects, &s.rules, &s.refused)
+	err := s.sockets.Release() // of an earlier look
+	if err != nil {
+		return err
+	}
+	s.sockets = netstate.New(s.controlEnds())
+	s.rec.Files, err = fdstate.Capture(procs, s.sockets.WithFiles(), &s.objects, &s.rules, &s.refused)
 	return err
 }
 

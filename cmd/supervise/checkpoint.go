@@ -14,6 +14,7 @@ import (
 	"supervise/fdstate"
 	"supervise/memimg"
 	"supervise/plugins"
+	"supervise/policy"
 	"supervise/supervisor"
 	"supervise/tracer"
 )
@@ -23,6 +24,7 @@ type checkpointCmd struct {
 	Image  string `help:"Put the snapshot into this new or empty directory. Default: DIR/NAME/NNNN in the directory of jobs." placeholder:"DIR" type:"path"`
 	Dir    string `help:"Directory of jobs. Default: $$SUPERVISE_DIR, else this user's state directory." placeholder:"D"`
 	Stop   bool   `help:"End the tree once the snapshot is committed."`
+	TCP    string `name:"tcp" help:"keep, with --stop and as root: keep TCP connections that lead out of the tree for restart --tcp=keep, so that the other ends notice nothing." enum:",keep" default:"" placeholder:"keep"`
 	JSON   bool   `name:"json" help:"Print facts about the snapshot as JSON instead of its directory."`
 
 	annotateFlag
@@ -47,7 +49,22 @@ func (f *annotateFlag) Validate() error {
 
 // Validate is called by kong.
 func (c *checkpointCmd) Validate() error {
+	if c.TCP != "" && !c.Stop {
+		return errors.New("--tcp=keep needs --stop: a connection cannot be in a tree that goes on and in its copy")
+	}
 	return errors.Join(c.annotateFlag.Validate(), c.pluginFlags.Validate())
+}
+
+// rules are those of the flags and of the policy.
+func (c *checkpointCmd) rules() (ruleSet, error) {
+	set, err := c.checkpointRules.rules()
+	if err != nil || c.TCP == "" {
+		return set, err
+	}
+	keep, err := outsideRule("tcp", c.TCP, "tcp-socket")
+	keep.When = policy.Checkpoint
+	set.first = append(set.first, *keep)
+	return set, err
 }
 
 func (c *checkpointCmd) Help() string {

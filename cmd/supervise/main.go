@@ -8,6 +8,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"supervise/fdstate"
+	"supervise/netstate"
 	"supervise/restorer"
 	"supervise/virtual"
 )
@@ -45,8 +46,13 @@ func main() {
 		os.Exit(exitOther)
 	}
 	limitMemory()
-	if os.Args[0] == fdstate.PtyHelperName {
+	switch os.Args[0] {
+	case fdstate.PtyHelperName:
 		os.Exit(fdstate.PtyHelper())
+	case netstate.RepairHelperName:
+		os.Exit(netstate.RepairHelper())
+	case netstate.HolderName:
+		os.Exit(netstate.Holder())
 	}
 	if os.Args[0] == virtual.AnswererName {
 		os.Exit(virtual.Answer())

@@ -39,7 +39,7 @@ func (c *checkpointRules) rules() (ruleSet, error) {
 type restartRules struct {
 	Policy        string `help:"Go by the rules in this file, and snapshots of the job, too. Default: those that the job was started with." placeholder:"FILE" type:"path"`
 	TruncateFiles bool   `help:"Cut files that have grown since the snapshot back to the size they had, if the tree writes to them."`
-	Tcp           string `name:"tcp" help:"What becomes of TCP connections that lead out of the tree: reset (the program gets ECONNRESET), close (it sees the end), or connect (anew, to the old address)." enum:"reset,close,connect" default:"reset" placeholder:"WHAT"`
+	Tcp           string `name:"tcp" help:"What becomes of TCP connections that lead out of the tree: reset (the program gets ECONNRESET), close (it sees the end), connect (anew, to the old address), or keep (as root, after checkpoint --stop --tcp=keep: the other end notices nothing)." enum:"reset,close,connect,keep" default:"reset" placeholder:"WHAT"`
 	Unix          string `help:"What becomes of connections by unix sockets that lead out of the tree: reset (the program gets ECONNRESET), close (it sees the end), or connect (anew, by name)." enum:"reset,close,connect" default:"reset" placeholder:"WHAT"`
 	Stdin         string `help:"What the tree gets as standard input: a file, null, or inherit (that of restart)." placeholder:"WHAT"`
 	Stdout        string `help:"What it gets as standard output: a file to append to, null, or inherit." placeholder:"WHAT"`

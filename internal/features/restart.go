@@ -52,6 +52,19 @@ func probeNetNamespace(b *bench) error {
 	return r.net
 }
 
+// probeTCPRepair puts a new socket into repair mode.
+func probeTCPRepair(*bench) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("socket: %w", err)
+	}
+	defer unix.Close(fd)
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_REPAIR, 1); err != nil {
+		return fmt.Errorf("setsockopt TCP_REPAIR: %w", err)
+	}
+	return nil
+}
+
 // probeExeLink sets the exe link of a process where restarts would do it.
 func probeExeLink(b *bench) error {
 	if b.spaces == nil && probeSetTID(b) == nil {

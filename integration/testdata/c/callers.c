@@ -1,14 +1,9 @@
 // callers: connections to somebody outside the tree, one for each argument:
 // unix:PATH, packets:PATH, datagrams:PATH or tcp:IP:PORT; @ begins an abstract
 // name. Whoever serves them says "hello" to each that connects and sends back
-// what it gets. The go file says what must have become of them: alive, reset
-// or closed; datagrams arrive, or not.
-#include "prog.h"
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <stddef.h>
-#include <sys/socket.h>
-#include <sys/un.h>
+// what it gets. The go file says what must have become of them: alive, kept
+// (alive, and "meanwhile" was said to them three times), reset or closed; datagrams arrive, or not.
+#include "calls.h"
 
 enum { MOST = 16 };
 
@@ -16,45 +11,6 @@ static struct {
 	const char *what;
 	int fd, datagrams;
 } calls[MOST];
-
-static int to_unix(int type, const char *path) {
-	struct sockaddr_un a = {.sun_family = AF_UNIX};
-	socklen_t len = offsetof(struct sockaddr_un, sun_path) + strlen(path) + (path[0] != '@');
-	strcpy(a.sun_path, path);
-	if (path[0] == '@')
-		a.sun_path[0] = 0;
-	int fd = socket(AF_UNIX, type, 0);
-	MUST(fd >= 0);
-	CHECK(connect(fd, (void *)&a, len) == 0, "connect %s", path);
-	return fd;
-}
-
-static int to_tcp(char *where) {
-	char *port = strrchr(where, ':');
-	*port++ = 0;
-	int fd;
-	if (strchr(where, ':')) {
-		struct sockaddr_in6 a = {.sin6_family = AF_INET6, .sin6_port = htons(atoi(port))};
-		MUST(inet_pton(AF_INET6, where, &a.sin6_addr) == 1 && (fd = socket(AF_INET6, SOCK_STREAM, 0)) >= 0);
-		CHECK(connect(fd, (void *)&a, sizeof a) == 0, "connect %s", where);
-		return fd;
-	}
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(atoi(port))};
-	MUST(inet_pton(AF_INET, where, &a.sin_addr) == 1 && (fd = socket(AF_INET, SOCK_STREAM, 0)) >= 0);
-	CHECK(connect(fd, (void *)&a, sizeof a) == 0, "connect %s", where);
-	return fd;
-}
-
-static int call(char *arg) {
-	char *where = strchr(arg, ':') + 1;
-	if (!strncmp(arg, "unix:", 5))
-		return to_unix(SOCK_STREAM, where);
-	if (!strncmp(arg, "packets:", 8))
-		return to_unix(SOCK_SEQPACKET, where);
-	if (!strncmp(arg, "datagrams:", 10))
-		return to_unix(SOCK_DGRAM, where);
-	return to_tcp(strdup(where));
-}
 
 static void hears(int i, const char *text) {
 	char buf[16] = "";
@@ -89,6 +45,10 @@ static void check(int i, const char *fate) {
 		CHECK(read(fd, buf, 1) < 0 && errno == ECONNRESET, "%s", calls[i].what);
 	hears(i, "hello");
 	if (!strcmp(fate, "alive")) {
+		alive(i, 3);
+	} else if (!strcmp(fate, "kept")) {
+		for (int n = 0; n < 3; n++)
+			hears(i, "meanwhile");
 		alive(i, 3);
 	} else if (!strcmp(fate, "reset")) {
 		int n = read(fd, buf, 1);
