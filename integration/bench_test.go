@@ -16,16 +16,20 @@ import (
 // rounds is how often each measurement is made; medians are reported.
 const rounds = 5
 
-// loads are the trees that are measured: memory, threads, processes.
+// loads are the trees that are measured: memory, threads, processes,
+// connections on loopback.
 var loads = []struct {
-	name                    string
-	mib, threads, processes int
+	name                                 string
+	mib, threads, processes, connections int
 }{
-	{"1MiB", 1, 0, 0},
-	{"64MiB", 64, 0, 0},
-	{"1GiB", 1024, 0, 0},
-	{"1000threads", 1, 1000, 0},
-	{"1000processes", 1, 0, 1000},
+	{"1MiB", 1, 0, 0, 0},
+	{"64MiB", 64, 0, 0, 0},
+	{"1GiB", 1024, 0, 0, 0},
+	{"1000threads", 1, 1000, 0, 0},
+	{"1000processes", 1, 0, 1000, 0},
+	{"1connection", 1, 0, 0, 1},
+	{"1000connections", 1, 0, 0, 1000},
+	{"10000connections", 1, 0, 0, 10000},
 }
 
 // A sample is one snapshot and one restart, measured from outside; stop is the
@@ -75,7 +79,8 @@ func BenchmarkSnapshot(b *testing.B) {
 			for range rounds {
 				for _, tool := range tools() {
 					p := newPlace(b, users()[0])
-					prog := one("busy").with(strconv.Itoa(load.mib), strconv.Itoa(load.threads), strconv.Itoa(load.processes))
+					prog := one("busy").with(strconv.Itoa(load.mib), strconv.Itoa(load.threads), strconv.Itoa(load.processes),
+						strconv.Itoa(load.connections))
 					samples[tool.name] = append(samples[tool.name], p.measure(tool, prog))
 				}
 			}
@@ -148,20 +153,19 @@ func (p *place) endRestarted() {
 
 // report reports medians, and gives them by name.
 func report(b *testing.B, prefix string, samples []sample) map[string]float64 {
-	median := func(get func(s sample) float64) float64 {
+	of := func(get func(s sample) float64) float64 {
 		var vs []float64
 		for _, s := range samples {
 			vs = append(vs, get(s))
 		}
-		slices.Sort(vs)
-		return vs[len(vs)/2]
+		return median(vs)
 	}
 	ms := func(d time.Duration) float64 { return float64(d) / 1e6 }
 	m := map[string]float64{
-		"stop-ms":    median(func(s sample) float64 { return ms(s.stop) }),
-		"dump-ms":    median(func(s sample) float64 { return ms(s.dump) }),
-		"restart-ms": median(func(s sample) float64 { return ms(s.restart) }),
-		"peak-MiB":   median(func(s sample) float64 { return float64(s.peak) / 1024 }),
+		"stop-ms":    of(func(s sample) float64 { return ms(s.stop) }),
+		"dump-ms":    of(func(s sample) float64 { return ms(s.dump) }),
+		"restart-ms": of(func(s sample) float64 { return ms(s.restart) }),
+		"peak-MiB":   of(func(s sample) float64 { return float64(s.peak) / 1024 }),
 	}
 	for what, v := range m {
 		b.ReportMetric(v, prefix+what)
@@ -191,6 +195,47 @@ func BenchmarkDescriptors(b *testing.B) {
 	}
 }
 
+// BenchmarkTransfer measures what a TCP transfer inside the tree feels of a
+// snapshot: the bytes of the worst tenth of a second as a share of the usual
+// one, and the longest time without any, with a snapshot and without.
+func BenchmarkTransfer(b *testing.B) {
+	for _, snapshots := range []int{0, 1} {
+		b.Run(fmt.Sprintf("%dsnapshots", snapshots), func(b *testing.B) {
+			var rates, least, gaps []float64
+			for range rounds {
+				r, l, g := transfer(b, snapshots)
+				rates, least, gaps = append(rates, r), append(least, l), append(gaps, g)
+			}
+			b.ReportMetric(median(rates)/(1<<20), "MiB/s")
+			b.ReportMetric(median(least), "worst/usual")
+			b.ReportMetric(median(gaps)*1e3, "gap-ms")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+func transfer(b *testing.B, snapshots int) (rate, least, gap float64) {
+	p := newPlace(b, users()[0])
+	j := p.start(one("stream"))
+	time.Sleep(time.Second)
+	for range snapshots {
+		image := p.path("image")
+		must(b, os.Mkdir(image, 0o700))
+		p.timed(tools()[0].dump(p, j.pid(), image))
+	}
+	time.Sleep(time.Second)
+	j.finish(1)
+	for line := range strings.Lines(slurp(p.logFile())) {
+		fmt.Sscanf(line, "rate %f least %f gap %f", &rate, &least, &gap)
+	}
+	return rate, least, gap
+}
+
+func median(vs []float64) float64 {
+	slices.Sort(vs)
+	return vs[len(vs)/2]
+}
+
 // BenchmarkOverhead compares loops below supervise run with native ones, in
 // alternating rounds.
 func BenchmarkOverhead(b *testing.B) {
@@ -201,8 +246,7 @@ func BenchmarkOverhead(b *testing.B) {
 				native := loop(b, kind, n, false)
 				ratios = append(ratios, loop(b, kind, n, true)/native)
 			}
-			slices.Sort(ratios)
-			b.ReportMetric(ratios[len(ratios)/2], "run/native")
+			b.ReportMetric(median(ratios), "run/native")
 			b.ReportMetric(0, "ns/op")
 		})
 	}

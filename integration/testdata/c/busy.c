@@ -1,6 +1,7 @@
-// busy MIB THREADS PROCESSES: for measuring. Holds memory, threads and
-// processes, looks at the clock all the time, and says the longest gap.
-#include "prog.h"
+// busy MIB THREADS PROCESSES CONNECTIONS: for measuring. Holds memory, threads,
+// processes, and connections to a client of its own, looks at the clock all the
+// time, and says the longest gap.
+#include "tcp.h"
 
 static pthread_mutex_t never = PTHREAD_MUTEX_INITIALIZER;
 static void *idle(void *unused UNUSED) {
@@ -8,10 +9,42 @@ static void *idle(void *unused UNUSED) {
 	return NULL;
 }
 
+static struct sockaddr_in door_name;
+
+// client makes n connections, and holds them.
+static void client(int n, volatile int *stop) {
+	for (int i = 0; i < n; i++) {
+		int fd = sock(AF_INET);
+		MUST(connect(fd, (struct sockaddr *)&door_name, sizeof door_name) == 0);
+	}
+	while (!*stop)
+		syscall(SYS_futex, stop, 0 /* FUTEX_WAIT */, 0, NULL, NULL, 0);
+	_exit(0);
+}
+
+// serve has a client make n connections, and accepts them.
+static void serve(int n, volatile int *stop) {
+	struct rlimit l;
+	MUST(getrlimit(RLIMIT_NOFILE, &l) == 0);
+	l.rlim_cur = l.rlim_max;
+	MUST(setrlimit(RLIMIT_NOFILE, &l) == 0);
+	int door = sock(AF_INET);
+	listen4(door, 0, 128);
+	socklen_t size = sizeof door_name;
+	MUST(getsockname(door, (struct sockaddr *)&door_name, &size) == 0);
+	if (fork() == 0) {
+		close(door);
+		client(n, stop);
+	}
+	for (int i = 0; i < n; i++)
+		MUST(accept(door, NULL, NULL) >= 0);
+}
+
 int main(int argc, char **argv) {
 	prog_init(argc, argv);
 	size_t size = (argc > 3 ? atol(argv[3]) : 1) * MiB;
 	int threads = argc > 4 ? atoi(argv[4]) : 0, processes = argc > 5 ? atoi(argv[5]) : 0;
+	int connections = argc > 6 ? atoi(argv[6]) : 0;
 	volatile int *stop = new_gate();
 	char *m = map(size, RW, ANON);
 	for (int i = 0; i < processes; i++)
@@ -20,6 +53,10 @@ int main(int argc, char **argv) {
 				syscall(SYS_futex, stop, 0 /* FUTEX_WAIT */, 0, NULL, NULL, 0);
 			_exit(0);
 		}
+	if (connections) {
+		serve(connections, stop);
+		processes++;
+	}
 	fill(m, size, 1);
 	pthread_attr_t small;
 	pthread_attr_init(&small);
