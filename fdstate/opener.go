@@ -208,8 +208,9 @@ func (o *Opener) OpenPair(first, second Slot, what string, nr uintptr, flags int
 	o.used.add(a)
 	b := o.used.lowest()
 	o.used.add(b)
+	come := []int{a, b}
 	o.Then(func() error {
-		for i, num := range []int{a, b} {
+		for i, num := range come {
 			if err := o.expect(what, int64(binary.LittleEndian.Uint32(buf[4*i:])), num); err != nil {
 				return err
 			}
