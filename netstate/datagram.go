@@ -45,20 +45,21 @@ type Packet struct {
 
 // datagramKinds are the rows of sockets that make no connections.
 func datagramKinds() []fdstate.Kind {
-	survey := &datagramSurvey{tables: inetTables{}}
+	fresh := usuals{}
+	survey := &datagramSurvey{tables: inetTables{}, fresh: fresh}
 	net := &datagramNet{senders: map[string]*sender{}, local: map[netip.Addr]bool{}}
-	fresh := func() fdstate.Record { return &Datagram{net: net} }
+	empty := func() fdstate.Record { return &Datagram{net: net} }
 	made := map[string]bool{}
 	return []fdstate.Kind{
 		{Tag: 210, Name: "udp socket", Match: isInet(unix.SOCK_DGRAM, unix.IPPROTO_UDP, unix.IPPROTO_UDPLITE),
-			Ends: survey.endsOf, Capture: survey.capture, New: fresh, Shared: true},
+			Ends: survey.endsOf, Capture: survey.capture, New: empty, Shared: true},
 		{Tag: 211, Name: "ping socket", Match: isInet(unix.SOCK_DGRAM, unix.IPPROTO_ICMP, unix.IPPROTO_ICMPV6),
-			Ends: survey.endsOf, Capture: survey.capture, New: fresh, Shared: true, Only: "nothing waits in it"},
+			Ends: survey.endsOf, Capture: survey.capture, New: empty, Shared: true, Only: "nothing waits in it"},
 		{Tag: 212, Name: "raw socket", Match: isInet(unix.SOCK_RAW),
-			Ends: survey.endsOf, Capture: survey.capture, New: fresh, Shared: true, Only: "nothing waits in it"},
-		{Tag: 203, Name: "netlink socket", Match: family(unix.AF_NETLINK), Capture: captureNetlink, New: func() fdstate.Record { return new(Netlink) },
+			Ends: survey.endsOf, Capture: survey.capture, New: empty, Shared: true, Only: "nothing waits in it"},
+		{Tag: 203, Name: "netlink socket", Match: family(unix.AF_NETLINK), Capture: fresh.captureNetlink, New: func() fdstate.Record { return new(Netlink) },
 			Only: "nothing waits in it, and its protocol keeps nothing for it"},
-		{Tag: 204, Name: "packet socket", Match: family(unix.AF_PACKET), Capture: capturePacket, New: func() fdstate.Record { return new(PacketSocket) },
+		{Tag: 204, Name: "packet socket", Match: family(unix.AF_PACKET), Capture: fresh.capturePacket, New: func() fdstate.Record { return new(PacketSocket) },
 			Only: "nothing waits in it, and it has no ring"},
 		{Tag: 213, Name: "tun or tap", Match: isTun, Capture: captureTun, New: func() fdstate.Record { return &Tun{made: made} }, Shared: true,
 			Only: "nothing waits in it, and it has no filter"},

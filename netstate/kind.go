@@ -31,7 +31,7 @@ type Sockets struct {
 // connections of the tree, by the inode of the supervisor's end.
 func New(control map[uint32][]byte) *Sockets {
 	return &Sockets{
-		survey: &unixSurvey{ends: map[uint32]*unixEnd{}, waits: map[uint32]bool{}, control: control},
+		survey: &unixSurvey{ends: map[uint32]*unixEnd{}, waits: map[uint32]bool{}, control: control, fresh: usuals{}},
 		net:    &unixNet{byID: map[uint64]*unixSock{}, doors: map[doorKey]*door{}, strays: map[string]int{}, copies: map[int]int{}},
 	}
 }

@@ -44,7 +44,7 @@ var netlinkOptions = []optionRow{
 }
 
 // captureNetlink makes the record.
-func captureNetlink(d *fdstate.Desc, _ *fdstate.Survey) (fdstate.Record, error) {
+func (u usuals) captureNetlink(d *fdstate.Desc, _ *fdstate.Survey) (fdstate.Record, error) {
 	fd, err := d.Copy()
 	if err != nil {
 		return nil, err
@@ -69,7 +69,7 @@ func captureNetlink(d *fdstate.Desc, _ *fdstate.Survey) (fdstate.Record, error) 
 	if rec.Groups, err = readNetlinkGroups(fd); err != nil {
 		return nil, err
 	}
-	rec.Settings, err = readSettings(fd, unix.AF_NETLINK, rec.Type, rec.Protocol, socketOptions, netlinkOptions)
+	rec.Settings, err = readSettings(fd, u.of(unix.AF_NETLINK, rec.Type, rec.Protocol), socketOptions, netlinkOptions)
 	if err != nil {
 		return nil, err
 	}

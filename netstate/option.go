@@ -1,6 +1,7 @@
 package netstate
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -73,14 +74,14 @@ const soPassRights = 83
 // readOptions gives the options of a socket in which it differs from a new one
 // of its kind. Options that this kernel, or this kind of socket, does not have
 // are not set either.
-func readOptions(fd, fresh int, tables ...[]optionRow) ([]Option, error) {
+func readOptions(fd int, fresh *usual, tables ...[]optionRow) ([]Option, error) {
 	var list []Option
 	for _, row := range slices.Concat(tables...) {
 		value, err := row.get(fd)
 		if err != nil {
 			return nil, err
 		}
-		usual, err := row.get(fresh)
+		usual, err := fresh.get(row)
 		if err != nil {
 			return nil, err
 		}
@@ -166,20 +167,22 @@ type Buffers struct {
 const soBufLock = 72
 
 // readBuffers reads the limits.
-func readBuffers(fd, fresh int) (b Buffers, err error) {
+func readBuffers(fd int, fresh *usual) (b Buffers, err error) {
 	for _, o := range []struct {
 		name int
 		to   *int
 	}{{unix.SO_SNDBUF, &b.Send}, {unix.SO_RCVBUF, &b.Receive}, {soBufLock, &b.Locks}} {
-		if *o.to, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, o.name); err != nil {
-			return b, fmt.Errorf("getsockopt %d: %w", o.name, err)
-		}
-		usual, err := unix.GetsockoptInt(fresh, unix.SOL_SOCKET, o.name)
+		row := optionRow{level: unix.SOL_SOCKET, name: o.name, size: 4}
+		value, err := row.get(fd)
 		if err != nil {
-			return b, fmt.Errorf("getsockopt %d: %w", o.name, err)
+			return b, err
 		}
-		if *o.to == usual && o.name != soBufLock {
-			*o.to = 0
+		usual, err := fresh.get(row)
+		if err != nil {
+			return b, err
+		}
+		if o.name == soBufLock || !slices.Equal(value, usual) {
+			*o.to = int(binary.LittleEndian.Uint32(value))
 		}
 	}
 	return b, nil

@@ -53,7 +53,7 @@ var packetOptions = []optionRow{
 }
 
 // capturePacket makes the record.
-func capturePacket(d *fdstate.Desc, all *fdstate.Survey) (fdstate.Record, error) {
+func (u usuals) capturePacket(d *fdstate.Desc, all *fdstate.Survey) (fdstate.Record, error) {
 	fd, err := d.Copy()
 	if err != nil {
 		return nil, err
@@ -88,7 +88,7 @@ func capturePacket(d *fdstate.Desc, all *fdstate.Survey) (fdstate.Record, error)
 	if typ := rec.Fanout >> 16 & 0xff; typ == fanoutCBPF || typ == fanoutEBPF {
 		return nil, fdstate.Refuse("a program that cannot be read back chooses its packets (PACKET_FANOUT_CBPF, PACKET_FANOUT_EBPF)", "")
 	}
-	rec.Settings, err = readSettings(fd, unix.AF_PACKET, rec.Type, 0, socketOptions, packetOptions)
+	rec.Settings, err = readSettings(fd, u.of(unix.AF_PACKET, rec.Type, 0), socketOptions, packetOptions)
 	return rec, err
 }
 

@@ -1,13 +1,6 @@
 package netstate
 
-import (
-	"errors"
-	"fmt"
-
-	"golang.org/x/sys/unix"
-
-	"supervise/fdstate"
-)
+import "errors"
 
 // Settings is the image record of what can be set at a socket of any family.
 type Settings struct {
@@ -17,15 +10,7 @@ type Settings struct {
 }
 
 // readSettings compares a socket with a new one of its kind.
-func readSettings(fd, domain, typ, protocol int, tables ...[]optionRow) (s Settings, err error) {
-	fresh, err := unix.Socket(domain, typ|unix.SOCK_CLOEXEC, protocol)
-	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
-		return s, fdstate.Refuse("this user may not make such a socket, so it could not come back", "take the snapshot as root")
-	}
-	if err != nil {
-		return s, fmt.Errorf("socket: %w", err)
-	}
-	defer unix.Close(fresh)
+func readSettings(fd int, fresh *usual, tables ...[]optionRow) (s Settings, err error) {
 	if s.Options, err = readOptions(fd, fresh, tables...); err != nil {
 		return s, err
 	}

@@ -21,6 +21,7 @@ type unixSurvey struct {
 	waits   map[uint32]bool     // ends whose connections wait to be accepted in the tree
 	waiting bool                // waits has been filled
 
+	fresh    usuals
 	nameless []*unixEnd        // those whose peers' ids are still to be asked for
 	control  map[uint32][]byte // what belongs to control connections, by the inode of the peer
 }
@@ -176,11 +177,7 @@ func (s *unixSurvey) options(rec *Unix, fd int) error {
 	if rec.Filter, err = readFilter(fd); err != nil {
 		return err
 	}
-	fresh, err := unix.Socket(unix.AF_UNIX, rec.Type|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fresh)
+	fresh := s.fresh.of(unix.AF_UNIX, rec.Type, 0)
 	if rec.Options, err = readOptions(fd, fresh, socketOptions); err != nil {
 		return err
 	}
