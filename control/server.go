@@ -280,13 +280,7 @@ func (s *Server) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	for _, l := range s.listeners {
-		_ = l.close()
-		if base := filepath.Dir(l.path); isOwnDir(base) {
-			_ = os.Remove(base)
-		}
-	}
-	s.listeners = nil
+	s.stopListening()
 	for _, c := range append([]*conn{}, s.conns...) {
 		c.flush()
 		c.drop()
@@ -297,8 +291,15 @@ func (s *Server) Close() {
 func (s *Server) StopListening() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.stopListening()
+}
+
+func (s *Server) stopListening() {
 	for _, l := range s.listeners {
 		_ = l.close()
+		if dir := filepath.Dir(l.path); isOwnDir(dir) {
+			_ = os.Remove(dir)
+		}
 	}
 	s.listeners = nil
 }

@@ -207,6 +207,62 @@ func TestRefusedByClient(t *testing.T) {
 	})
 }
 
+// TestWithoutSupervisor takes snapshots while the supervisor is stopped, be it in
+// the middle of one, and after it was killed.
+func TestWithoutSupervisor(t *testing.T) {
+	forUsers(t, func(p *place) {
+		j := p.start(one("pipes").supervised())
+		before := j.settle()
+		must(t, unix.Kill(j.child, unix.SIGSTOP))
+		p.ok("checkpoint", "job")
+		must(t, unix.Kill(j.child, unix.SIGCONT))
+
+		c, err := client.Dial(p.path("jobs/job/control"))
+		must(t, err)
+		defer c.Close()
+		must(t, c.Register(func(client.Event) error { return unix.Kill(j.child, unix.SIGSTOP) }, time.Minute, client.Frozen))
+		p.ok("checkpoint", "job")
+		j.undisturbed(before)
+		must(t, unix.Kill(j.child, unix.SIGCONT))
+
+		j.killSupervisor()
+		p.ok("checkpoint", j.pid(), "--image", p.path("last"))
+		if wrong := unharmed(j.tree()); wrong != "" {
+			t.Error(wrong)
+		}
+		must(t, os.WriteFile(p.goFile(), nil, 0o644))
+		j.says("ok", 1)
+	})
+}
+
+// TestAttachRequests: who attaches can be asked, too.
+func TestAttachRequests(t *testing.T) {
+	forUsers(t, func(p *place) {
+		j := p.start(one("pipes"))
+		h := p.attach(j.pid(), "--name", "held")
+		wait(t, "the supervisor", 20*time.Second, func() string {
+			if r := p.supervise(nil, "request", "status", "--job", "held"); r.code != 0 {
+				return r.err
+			}
+			return ""
+		})
+		p.ok("request", "annotate", "--job", j.pid(), "a=b")
+		p.ok("request", "checkpoint", "--job", "held")
+		if out := p.ok("request", "list", "--job", "held", "--json"); !strings.Contains(out, `"a": "b"`) {
+			t.Errorf("list: %s", out)
+		}
+		p.fails(1, "was not started by its supervisor", "request", "restore", "--job", "held")
+		p.ok("request", "remove", "--job", "held", "1")
+		p.fails(1, "has no snapshot 1", "request", "remove", "--job", "held", "1")
+		j.finish(1)
+		h.ends(0, "the tree has ended")
+		if _, err := os.Stat(p.path("jobs/held/control")); err == nil {
+			t.Error("the socket is left behind")
+		}
+		p.fails(6, "no such job", "request", "status", "--job", "held")
+	})
+}
+
 // TestSnapshotKilledWithClients kills snapshots midway: clients are told, and the
 // next snapshot is as good as ever.
 func TestSnapshotKilledWithClients(t *testing.T) {

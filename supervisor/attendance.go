@@ -82,7 +82,9 @@ func (a *attendance) call(request string, params, result any) error {
 	if a.server == nil {
 		return nil
 	}
+	stop := a.watch(a.server)
 	err := a.server.Call(request, params, result)
+	close(stop)
 	var refused *client.Error
 	if err == nil || errors.As(err, &refused) {
 		return err
@@ -90,6 +92,29 @@ func (a *attendance) call(request string, params, result any) error {
 	a.server.Close()
 	a.server = nil
 	return nil
+}
+
+// watch hangs up on a supervisor that is stopped, as by the keyboard, while
+// somebody waits for it, until stop is closed.
+func (a *attendance) watch(server *client.Client) (stop chan struct{}) {
+	stop = make(chan struct{})
+	go func() {
+		const often, enough = 100 * time.Millisecond, 5
+		tick := time.NewTicker(often)
+		defer tick.Stop()
+		for stopped := 0; stopped < enough; {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+			}
+			if stopped++; taskState(a.target.job.Supervisor.PID) != 'T' {
+				stopped = 0
+			}
+		}
+		server.Close()
+	}()
+	return stop
 }
 
 // event announces an event, and waits for the replies: of plugins first on the

@@ -35,10 +35,7 @@ type controller struct {
 func startControl(job *registered, program string, o control.Options) (*controller, error) {
 	c := &controller{job: job, program: program, replace: newReplacement()}
 	c.server = control.New(c, o)
-	path, err := socketPath(job.dir)
-	if err == nil {
-		err = c.server.Listen(path)
-	}
+	path, err := c.listen(job.dir)
 	if err != nil {
 		return nil, err
 	}
@@ -46,11 +43,12 @@ func startControl(job *registered, program string, o control.Options) (*controll
 	return c, nil
 }
 
-// socketPath chooses where a job's socket is: in its directory, or, where that
-// has too long a name, in one of its own.
-func socketPath(jobDir string) (string, error) {
+// listen listens in a job's directory or, where that has too long a name, or
+// lies where there can be no sockets, in one of its own.
+func (c *controller) listen(jobDir string) (path string, err error) {
 	const name = "control"
-	if path := filepath.Join(jobDir, name); len(path) <= control.MaxPath {
+	path = filepath.Join(jobDir, name)
+	if err := c.server.Listen(path); err == nil {
 		return path, nil
 	}
 	base := os.Getenv("XDG_RUNTIME_DIR")
@@ -58,7 +56,14 @@ func socketPath(jobDir string) (string, error) {
 		base = "/tmp"
 	}
 	dir, err := os.MkdirTemp(base, control.OwnDirPrefix)
-	return filepath.Join(dir, name), err
+	if err != nil {
+		return "", err
+	}
+	path = filepath.Join(dir, name)
+	if err := c.server.Listen(path); err != nil {
+		return "", errors.Join(err, os.Remove(dir))
+	}
+	return path, nil
 }
 
 // takeOver listens at the path that programs of the tree know, too, as soon as
