@@ -7,9 +7,8 @@
 // (man 2 seccomp_unotify), which gives the answer itself or lets the call go on.
 // All other calls the kernel lets pass by one look at a bitmap.
 //
-// The answerer is neither the supervisor nor its child in spirit: it has a
-// session of its own, outlives the supervisor, and ends when no process is under
-// the filter any more. It alone holds the listener. Should it be killed, the
+// The answerer has a session of its own, outlives the supervisor that has started
+// it, and ends when no process is under the filter any more. It alone holds the listener. Should it be killed, the
 // kernel answers ENOSYS to the calls concerned, at once and for good: an
 // error, never the answer of another host.
 //
