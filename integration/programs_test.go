@@ -157,6 +157,7 @@ var programs = func() []program {
 		one("udp").named("udpempty").with("empty").alone().without("the second snapshot is refused", "continue"),
 		one("tcplisten").alone(),
 		one("tcplinks").alone(),
+		one("tcpbacklog").alone(),
 		one("fifos").alone(),
 		one("epoll"),
 		one("anonfds"),

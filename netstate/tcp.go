@@ -28,7 +28,6 @@ type TCP struct {
 
 	Shutdown uint8    `cbor:"10,keyasint,omitempty" json:"shutdown,omitempty"` // what is shut down, by either end
 	Queue    []byte   `cbor:"11,keyasint,omitempty" json:"queue,omitempty"`    // received, or on its way to it
-	Urgent   *Urgent  `cbor:"12,keyasint,omitempty" json:"urgent,omitempty"`
 	Options  []Option `cbor:"13,keyasint,omitempty" json:"options,omitempty"`
 	Buffers  Buffers  `cbor:"14,keyasint" json:"buffers"`
 
@@ -57,13 +56,6 @@ type TCPListen struct {
 type TCPClosed struct {
 	From netip.AddrPort `cbor:"1,keyasint" json:"from"`
 	To   netip.AddrPort `cbor:"2,keyasint" json:"to"`
-}
-
-// Urgent is a byte sent with MSG_OOB.
-type Urgent struct {
-	At   int  `cbor:"1,keyasint" json:"at"` // where it is, or was, in the queue
-	Byte byte `cbor:"2,keyasint" json:"byte"`
-	Read bool `cbor:"3,keyasint,omitempty" json:"read,omitempty"` // only the mark is left
 }
 
 // TCPState is a state of TCP (Linux include/net/tcp_states.h).
@@ -138,8 +130,6 @@ func (rec *TCP) Check(*fdstate.State) error {
 		return errors.New("a TCP socket without its addresses")
 	case rec.Local.IsValid() && !rec.fits(rec.Local), rec.Peer.IsValid() && !rec.fits(rec.Peer):
 		return errors.New("a TCP socket with addresses of another family")
-	case rec.Urgent != nil && (rec.Urgent.At < 0 || rec.Urgent.At > len(rec.Queue)):
-		return errors.New("an urgent byte outside the queue")
 	}
 	return errors.Join(checkOptions(rec.Options), rec.Filter.check())
 }

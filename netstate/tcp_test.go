@@ -14,7 +14,7 @@ import (
 
 var sampleTCP = TCP{ID: 3, Domain: unix.AF_INET6, MPTCP: true, State: tcpListen, Local: netip.MustParseAddrPort("[fe80::1%lo]:80"),
 	Listen: &TCPListen{Backlog: 7, Closed: []TCPClosed{{From: netip.MustParseAddrPort("127.0.0.1:9"), To: netip.MustParseAddrPort("127.0.0.2:80")}}},
-	Queue:  []byte("queue"), Urgent: &Urgent{At: 2, Byte: 'q'}, Waits: 1, Shutdown: 3,
+	Queue:  []byte("queue"), Waits: 1, Shutdown: 3,
 	Options: []Option{{Level: unix.IPPROTO_TCP, Name: unix.TCP_NODELAY, Value: []byte{1, 0, 0, 0}}}, Buffers: Buffers{Send: 4608, Locks: 1}}
 
 // TestTCPRecord writes and reads a record, and refuses what would send the
@@ -36,11 +36,9 @@ func TestTCPRecord(t *testing.T) {
 		"can be made: SYN_SENT":      func(r *TCP) { r.State, r.Listen = tcpSynSent, nil },
 		"without its addresses":      func(r *TCP) { r.Local = netip.AddrPort{} },
 		"another family":             func(r *TCP) { r.Peer = netip.MustParseAddrPort("127.0.0.1:9") },
-		"outside the queue":          func(r *TCP) { r.Urgent.At = 6 },
 		"no socket option 9999":      func(r *TCP) { r.Options = []Option{{Name: 9999, Value: []byte{1}}} },
 	} {
 		bad := sampleTCP
-		bad.Urgent = &Urgent{At: 2}
 		change(&bad)
 		state.Files[0].Data = must(cbor.Marshal(&bad))
 		if _, err := state.Records(WithFiles()); err == nil || !strings.Contains(err.Error(), want) {

@@ -245,8 +245,9 @@ func (s *tcpSurvey) captureConnection(rec *TCP, e *tcpEnd, fd int) error {
 }
 
 // place tells which of the connections that wait to be accepted this is. The
-// kernel tells when the other end was last heard of: for those it is when it
-// agreed to the connection.
+// kernel tells when data was last sent: where none was, that is when the other
+// end agreed to the connection (Linux net/ipv4/tcp_input.c:tcp_finish_connect,
+// v6.12).
 func (s *tcpSurvey) place(e *tcpEnd) int {
 	if e.place > 0 {
 		return e.place
@@ -263,7 +264,7 @@ func (s *tcpSurvey) place(e *tcpEnd) int {
 		w := waiter{end: e}
 		if fd, err := e.desc.Copy(); err == nil {
 			if info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
-				w.age = info.Last_ack_recv
+				w.age = info.Last_data_sent
 			}
 			unix.Close(fd)
 		}

@@ -140,7 +140,7 @@ func (n *tcpNet) decideOutside(s *tcpSock) error {
 			}
 		}
 		// Nothing of the old connection is left; the kernel chooses the port.
-		rec.Local, rec.Queue, rec.Urgent = netip.AddrPort{}, nil, nil
+		rec.Local, rec.Queue = netip.AddrPort{}, nil
 		s.anew = true
 		return nil
 	}

@@ -31,8 +31,8 @@ func (s *tcpSurvey) readQueue(rec *TCP, e *tcpEnd, fd int) error {
 	if err != nil {
 		return fmt.Errorf("ioctl TIOCINQ: %w", err)
 	}
-	if size == 0 {
-		return nil
+	if err := refuseUrgent(e, fd, size); err != nil || size == 0 {
+		return err
 	}
 	offset, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PEEK_OFF)
 	if errors.Is(err, unix.EOPNOTSUPP) || err == nil && offset < 0 {
@@ -53,6 +53,21 @@ func (s *tcpSurvey) readQueue(rec *TCP, e *tcpEnd, fd int) error {
 	b.Pause(func() error { return peekTCP(rec, fd, size) })
 	addOption(&b, e.desc.FD, unix.SOL_SOCKET, unix.SO_PEEK_OFF, offset)
 	return p.Run(&b)
+}
+
+// refuseUrgent refuses a queue with urgent data in it, or the mark that is left
+// of it: a look ends there, and so does what TIOCINQ counts (Linux
+// include/net/tcp.h:tcp_inq, v6.12). The list counts all, and the end as one.
+func refuseUrgent(e *tcpEnd, fd, size int) error {
+	ready, err := fdstate.Poll(fd, unix.POLLPRI)
+	if err != nil {
+		return err
+	}
+	const end = 1
+	if ready&unix.POLLPRI != 0 || e.entry != nil && size+end < int(e.entry.rqueue) {
+		return fdstate.RefuseNow("urgent data (MSG_OOB) waits to be read from it")
+	}
+	return nil
 }
 
 // peekTCP looks at the first size bytes of a queue.
