@@ -190,6 +190,7 @@ var programs = func() []program {
 		{name: "manager_tcp", argv: script("/usr/bin/python3", "py/manager.py"), args: []string{"tcp"}, how: rootOnly, solo: true},
 		{name: "node_tcp", argv: script("/usr/bin/node", "js/children.js"), args: []string{"tcp"}, how: rootOnly, solo: true},
 		{name: "redis", argv: script("/usr/bin/python3", "py/redis.py"), how: rootOnly, solo: true},
+		{name: "dbus", argv: script("/usr/bin/python3", "py/dbus.py"), how: rootOnly, solo: true},
 		{name: "goweb", argv: c("goweb"), how: rootOnly, solo: true},
 		{name: "javasockets", argv: java("Sockets"), how: rootOnly, solo: true},
 		{name: "bash", argv: script("/bin/bash", "sh/pipeline.sh"), how: rootOnly, lead: true},

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"supervise/fdstate"
+	"supervise/internal/task"
 )
 
 // Netlink is the image record of a netlink socket.
@@ -30,6 +31,7 @@ var netlinkKept = map[int]string{
 	unix.NETLINK_ROUTE: "route", unix.NETLINK_USERSOCK: "usersock", unix.NETLINK_SOCK_DIAG: "sock_diag", unix.NETLINK_SELINUX: "selinux",
 	unix.NETLINK_FIB_LOOKUP: "fib_lookup", unix.NETLINK_NETFILTER: "netfilter", unix.NETLINK_KOBJECT_UEVENT: "uevent",
 	unix.NETLINK_GENERIC: "generic", unix.NETLINK_XFRM: "xfrm", unix.NETLINK_CRYPTO: "crypto",
+	unix.NETLINK_AUDIT: "audit",
 }
 
 // netlinkOptions are those of SOL_NETLINK.
@@ -44,7 +46,7 @@ var netlinkOptions = []optionRow{
 }
 
 // captureNetlink makes the record.
-func (u usuals) captureNetlink(d *fdstate.Desc, _ *fdstate.Survey) (fdstate.Record, error) {
+func (u usuals) captureNetlink(d *fdstate.Desc, all *fdstate.Survey) (fdstate.Record, error) {
 	fd, err := d.Copy()
 	if err != nil {
 		return nil, err
@@ -73,7 +75,49 @@ func (u usuals) captureNetlink(d *fdstate.Desc, _ *fdstate.Survey) (fdstate.Reco
 	if err != nil {
 		return nil, err
 	}
+	if rec.Protocol == unix.NETLINK_AUDIT {
+		if err := refuseAuditor(all); err != nil {
+			return nil, err
+		}
+	}
 	return rec, rec.refuse(d, fd)
+}
+
+// refuseAuditor refuses the socket of the process that the kernel hands audit
+// records to. Others only send, or listen. Who may not ask is not that process.
+func refuseAuditor(all *fdstate.Survey) error {
+	fd, err := openNetlink(all, unix.NETLINK_AUDIT)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	const wait = 1 // seconds: a thread of the kernel answers (Linux kernel/audit.c:audit_send_reply, v6.12)
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: wait}); err != nil {
+		return err
+	}
+	get := newRequest(unix.AUDIT_GET, 0, nil)
+	binary.LittleEndian.PutUint32(get, uint32(len(get)))
+	if err := unix.Sendto(fd, get, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.EPERM) {
+		return nil // it has no users in namespaces
+	} else if err != nil {
+		return fmt.Errorf("ask for the audit daemon: %w", err)
+	}
+	b := make([]byte, 4096)
+	n, _, err := unix.Recvfrom(fd, b, 0)
+	if err != nil {
+		return fmt.Errorf("ask for the audit daemon: %w", err)
+	}
+	const pidAt = unix.SizeofNlMsghdr + 12 // in struct audit_status
+	if n < pidAt+4 || binary.LittleEndian.Uint16(b[4:]) != unix.AUDIT_GET {
+		return nil
+	}
+	pid := task.PID(binary.LittleEndian.Uint32(b[pidAt:]))
+	for _, p := range all.Procs {
+		if pid != 0 && p.Held.PID == pid {
+			return fdstate.Refuse("the kernel hands audit records to it, which cannot be set up again from outside", "")
+		}
+	}
+	return nil
 }
 
 // readNetlinkGroups reads the bitmap of groups.
