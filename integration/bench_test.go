@@ -264,3 +264,35 @@ func loop(b *testing.B, kind string, n int, run bool) (took float64) {
 	}
 	return took
 }
+
+// BenchmarkIPython measures the time from %checkpoint to the next prompt of a
+// session with 200 MiB of numpy arrays, and from restart to its prompt.
+func BenchmarkIPython(b *testing.B) {
+	p := newPlace(b, users()[0])
+	term := p.newTerminal(24, 80)
+	j := p.session(term, p.ipython()...)
+	term.prompt(1)
+	term.cell("%load_ext supervise", 2)
+	term.cell("import numpy as np; arrays = [np.random.rand(1 << 17) for _ in range(200)]", 3)
+	var asked []time.Duration
+	n := 3
+	for b.Loop() {
+		start := time.Now()
+		term.cell("%checkpoint", n+1, `taken in`)
+		asked = append(asked, time.Since(start))
+		n++
+	}
+	slices.Sort(asked)
+	again := p.newTerminal(24, 80)
+	j.killTree()
+	j.close()
+	start := time.Now()
+	j = p.restartOn(again, j.prog, "job")
+	again.expect(`back at`)
+	again.prompt(n)
+	b.ReportMetric(float64(time.Since(start))/1e6, "restart-ms")
+	b.ReportMetric(float64(asked[len(asked)/2])/1e6, "checkpoint-ms")
+	b.ReportMetric(0, "ns/op")
+	again.send("exit\r")
+	j.endsWith(0)
+}

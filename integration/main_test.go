@@ -84,6 +84,9 @@ func setUp() (err error) {
 	if err := os.CopyFS(dataDir, os.DirFS("testdata")); err != nil {
 		return err
 	}
+	if err := os.CopyFS(filepath.Join(baseDir, "python"), os.DirFS("../plugins/python")); err != nil {
+		return err
+	}
 	builds := []func() error{buildC, buildGo}
 	errs := make([]error, len(builds))
 	var wg sync.WaitGroup

@@ -103,10 +103,17 @@ func (j *job) moveTo(term *terminal, image string) *job {
 	j.undisturbed(before)
 	j.killTree()
 	j.close()
-	pidFile := j.p.path(image + ".pid")
-	again := &job{p: j.p, prog: j.prog, holder: j.p.hold(launch{flags: []string{"-t"}, tty: term.slave,
-		argv: []string{supervise, "restart", j.p.path(image), "--pid-file", pidFile}})}
-	wait(j.t, "restart on another terminal", 20*time.Second, func() string {
+	return j.p.restartOn(term, j.prog, j.p.path(image))
+}
+
+// restartOn restarts a session on a terminal.
+func (p *place) restartOn(term *terminal, prog program, image string) *job {
+	p.t.Helper()
+	pidFile := p.path(filepath.Base(image) + ".pid")
+	must(p.t, os.RemoveAll(pidFile))
+	again := &job{p: p, prog: prog, holder: p.hold(launch{flags: []string{"-t"}, tty: term.slave,
+		argv: []string{supervise, "restart", image, "--pid-file", pidFile}})}
+	wait(p.t, "restart on another terminal", 20*time.Second, func() string {
 		if pid, err := strconv.Atoi(strings.TrimSpace(slurp(pidFile))); err == nil {
 			again.root = pid
 			return ""

@@ -162,7 +162,9 @@ def _find(which: Which) -> Union[int, str]:
     for session in reversed(sessions()):
         if session.name == which:
             return session.number
-    return which
+    if which.isdigit() or "@" in which:
+        return which
+    raise SuperviseError("no-image", f"no snapshot has the name {which!r}")
 
 
 def restore(session: Optional[Which] = None) -> None:

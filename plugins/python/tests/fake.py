@@ -147,7 +147,7 @@ class FakeSupervisor:
         return {"result": {"snapshots": self.snapshots}}
 
     def on_restore(self, peer: Peer, line: Line) -> Optional[Line]:
-        if line.get("snapshot") == "no such":
+        if line.get("snapshot") == "fake@0009":
             return {"error": {"code": "no-image", "message": "there is no such snapshot"}}
         self.restored.put(line.get("snapshot"))
         peer.sock.shutdown(socket.SHUT_RDWR)  # as the end of the tree would

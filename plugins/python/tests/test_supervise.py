@@ -101,7 +101,8 @@ class Requests(Supervised):
             # The fake does not end this process, which so sees the end of the connection.
             self.assertEqual(self.code(lambda: supervise.restore(which)), "gone")
             self.assertEqual(self.fake.restored.get(timeout=10), sent)
-        self.assertEqual(self.code(lambda: supervise.restore("no such")), "no-image")
+        for wrong in ("no such", "fake@0009"):
+            self.assertEqual(self.code(lambda: supervise.restore(wrong)), "no-image")
 
     def test_one_connection(self) -> None:
         for _ in range(20):
