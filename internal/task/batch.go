@@ -47,8 +47,8 @@ type Pointer struct{ At, To int }
 //     what stands there after the call is copied back. nil passes NULL;
 //   - a Struct: the same, with addresses filled in.
 //
-// A call with fewer than six arguments gets Mark for the last, which the kernel
-// does not look at.
+// A call that is given fewer than six arguments gets Mark for the last, which the
+// kernel does not look at: one that has six must be given all of them.
 func (b *Batch) Add(nr uintptr, args ...any) *Call {
 	c := &Call{Nr: nr, args: [6]uint64{5: Mark}}
 	for i, a := range args {
