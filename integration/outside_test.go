@@ -342,3 +342,50 @@ func TestKeepNeedsRoot(t *testing.T) {
 		p.restart(j.prog, p.path("image")).fates("reset", "-", 1)
 	}
 }
+
+// TestVethKept: a peer on another host, which a network namespace stands for,
+// keeps its connection to a server in the tree over stop and restart.
+func TestVethKept(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can make a link to another network namespace")
+	}
+	p := newPlace(t, root)
+	veth := strconv.Itoa(os.Getpid() % 10000)
+	name := func(s string) string { return "sv" + s + veth }
+	for _, args := range [][]string{
+		{"netns", "add", name("n")},
+		{"link", "add", name("a"), "type", "veth", "peer", "name", name("b"), "netns", name("n")},
+		{"address", "add", "10.213.7.1/30", "dev", name("a")},
+		{"link", "set", name("a"), "up"},
+		{"-n", name("n"), "address", "add", "10.213.7.2/30", "dev", name("b")},
+		{"-n", name("n"), "link", "set", name("b"), "up"},
+	} {
+		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+			t.Fatalf("ip %v: %v: %s", args, err, out)
+		}
+		if args[1] == "add" && args[0] == "netns" {
+			t.Cleanup(func() { exec.Command("ip", "netns", "del", name("n")).Run() })
+		}
+	}
+	port := freePort(t)
+	prog := program{name: "talker", argv: script("/usr/bin/python3", "py/talker.py"), args: []string{strconv.Itoa(port)}, how: rootOnly}
+	j := p.start(prog)
+	before := j.settle()
+	client := exec.Command("ip", "netns", "exec", name("n"), "/usr/bin/python3", dataDir+"/py/talkto.py", "10.213.7.1", strconv.Itoa(port), "150")
+	var said strings.Builder
+	client.Stdout, client.Stderr = &said, &said
+	must(t, client.Start())
+	t.Cleanup(func() { client.Process.Kill(); client.Wait() })
+	for n := range 3 {
+		time.Sleep(500 * time.Millisecond)
+		image := p.path("image" + strconv.Itoa(n))
+		p.checkpoint(j.pid(), image, "--stop", "--tcp=keep")
+		j.gone()
+		j = p.restart(prog, image, "--tcp=keep")
+		j.like(before)
+	}
+	if err := client.Wait(); err != nil {
+		t.Errorf("the client: %v: %s", err, said.String())
+	}
+	j.finish(1)
+}
