@@ -24,7 +24,7 @@ type linker interface {
 
 // findLinks lists for each process the files that it links.
 func (r *Restorer) findLinks() {
-	r.links = make([][]int, len(r.state.Tables))
+	r.links, r.holders = make([][]int, len(r.state.Tables)), make([]*task.Process, len(r.state.Tables))
 	for file := range r.state.Files {
 		var procs []int
 		first := r.firstProc(file)
@@ -47,6 +47,7 @@ func (r *Restorer) findLinks() {
 // processes must exist and have their tables.
 func (r *Restorer) Link(i int, p *task.Process) error {
 	o := r.opener(p)
+	r.holders[i] = p
 	if err := r.openLate(o, i); err != nil {
 		return err
 	}
@@ -83,6 +84,10 @@ func (r *Restorer) openLate(o *Opener, i int) error {
 			continue
 		}
 		late[fd.File] = fd.Num
+		if first := r.firstProc(fd.File); first != i {
+			o.fetch(r.holders[first], r.nums[fd.File], at)
+			continue
+		}
 		if err := r.open(o, fd.File, at); err != nil {
 			return err
 		}
@@ -91,7 +96,17 @@ func (r *Restorer) openLate(o *Opener, i int) error {
 }
 
 // late tells whether Link opens a file.
-func (r *Restorer) late(file int) bool { return r.kindAt(file).Late && !r.shared(file) }
+func (r *Restorer) late(file int) bool { return !r.shared(file) && r.opensLate(file) }
+
+// opensLate tells whether a file can be opened only when all processes have
+// what Link needs.
+func (r *Restorer) opensLate(file int) bool {
+	if b, ok := r.records[file].(interface{ inBuilder() bool }); ok && b.inBuilder() {
+		return false
+	}
+	rec, ok := r.records[file].(interface{ late() bool })
+	return r.kindAt(file).Late || ok && rec.late()
+}
 
 // firstProc is the first process that has a file, or -1.
 func (r *Restorer) firstProc(file int) int { return r.first[file] }

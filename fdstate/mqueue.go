@@ -16,12 +16,8 @@ const tagMqueue Tag = 20
 
 // Mqueue is the image record of a descriptor of a POSIX message queue.
 //
-// Messages are not in it. The kernel lets nobody look at one without taking
-// it out, and whoever puts it back may die before: there is no way that is
-// certain not to lose any. So a queue is captured when it is empty, and a
-// snapshot waits a moment for that. Nor is what mq_notify(3) has asked for,
-// since the value that the program would be told cannot be read (Linux
-// ipc/mqueue.c:mqueue_read_file, v6.18).
+// What mq_notify(3) has asked for is not in it, since the value that the program
+// would be told cannot be read (Linux ipc/mqueue.c:mqueue_read_file, v6.18).
 type Mqueue struct {
 	ID       uint64    `cbor:"1,keyasint" json:"queue"` // the same for all descriptors of a queue
 	Name     string    `cbor:"2,keyasint" json:"name"`  // without a slash
@@ -30,6 +26,9 @@ type Mqueue struct {
 	Mode     uint32    `cbor:"5,keyasint" json:"mode"`
 	UID      uint32    `cbor:"6,keyasint" json:"uid"`
 	GID      uint32    `cbor:"7,keyasint" json:"gid"`
+
+	// Messages are what waits in it; the record of one of its descriptors has them.
+	Messages []QueuedMessage `cbor:"8,keyasint,omitempty" json:"messages,omitempty"`
 }
 
 // mqueueMax is how many messages a queue holds, and how large they may be.
@@ -74,28 +73,28 @@ func (s *Survey) mqueueDevice(dev uint64) bool {
 	return s.mqueues[dev]
 }
 
-func captureMqueue(d *Desc, _ *Survey) (Record, error) {
+func captureMqueue(d *Desc, s *Survey) (Record, error) {
 	if err := d.checkLocks(); err != nil {
 		return nil, err
 	}
 	link, _ := procfs.CutDeleted(d.Link)
 	rec := &Mqueue{ID: d.Stat.Ino, Name: path.Base(link), Unlinked: d.Stat.Nlink == 0,
 		Mode: d.Stat.Mode & 0o7777, UID: d.Stat.Uid, GID: d.Stat.Gid}
+	waiting := int64(0)
 	err := d.look(func(fd int) error {
 		attr, err := mqueueAttr(fd)
-		if err != nil {
-			return err
-		}
-		rec.Limits = attr.limits()
-		if attr.waiting() > 0 {
-			return RefuseNow(fmt.Sprintf("%d message(s) wait in it, which cannot be looked at without taking them out", attr.waiting()))
-		}
-		return nil
+		rec.Limits, waiting = attr.limits(), attr.waiting()
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return rec, d.refuseNotify()
+	if err := d.refuseNotify(); err != nil || waiting == 0 || s.emptied[rec.ID] {
+		return rec, err
+	}
+	s.emptied[rec.ID] = true
+	rec.Messages, err = d.messages()
+	return rec, err
 }
 
 // refuseNotify refuses a queue of which somebody wants to be told when a
@@ -154,6 +153,7 @@ func (rec *Mqueue) create(o *Opener) error {
 			o.OpenPath(at, "open", f.Link, f.Flags)
 		}
 	}
+	rec.fill(o, held)
 	if made {
 		rec.finish(o, held)
 	}
@@ -223,6 +223,11 @@ func (rec *Mqueue) finish(o *Opener, held int) {
 func (rec *Mqueue) Check(*State) error {
 	if rec.Name == "" || rec.Name != path.Base(rec.Name) || rec.Limits.Messages <= 0 || rec.Limits.Size <= 0 {
 		return fmt.Errorf("message queue %q with %d messages of %d bytes", rec.Name, rec.Limits.Messages, rec.Limits.Size)
+	}
+	for _, m := range rec.Messages {
+		if int64(len(m.Data)) > rec.Limits.Size {
+			return fmt.Errorf("message queue %q with a message of %d bytes", rec.Name, len(m.Data))
+		}
 	}
 	return nil
 }

@@ -43,6 +43,30 @@ func mqueueAttr(fd int) (a mqueueAttrs, err error) {
 	return a, nil
 }
 
+// longAgo is a time-out that does not wait.
+var longAgo unix.Timespec
+
+// mqReceive is mq_timedreceive(3), without waiting.
+func mqReceive(fd int, buf []byte) (n int, priority uint32, err error) {
+	got, _, errno := unix.Syscall6(unix.SYS_MQ_TIMEDRECEIVE, uintptr(fd), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)),
+		uintptr(unsafe.Pointer(&priority)), uintptr(unsafe.Pointer(&longAgo)), 0)
+	if errno != 0 {
+		return 0, 0, errno
+	}
+	return int(got), priority, nil
+}
+
+// mqSend is mq_timedsend(3), without waiting.
+func mqSend(fd int, m QueuedMessage) error {
+	data := unsafe.Pointer(unsafe.SliceData(m.Data)) // may be nil: no byte of it is read then
+	_, _, errno := unix.Syscall6(unix.SYS_MQ_TIMEDSEND, uintptr(fd), uintptr(data), uintptr(len(m.Data)),
+		uintptr(m.Priority), uintptr(unsafe.Pointer(&longAgo)), 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
 // AbandonQueues removes the queues that a failed restart has made in our own
 // ipc namespace.
 func (r *Restorer) AbandonQueues() error {

@@ -41,8 +41,11 @@ type Restorer struct {
 
 	pipes map[uint64]pipeEnds
 	homes map[uint64]*pipeHome
-	ptys  map[int]ptyPair
-	last  []func(o *Opener) error // called at the end of OpenShared
+
+	removed map[uint64]int  // reserved numbers of directories that were removed
+	holders []*task.Process // by process, as far as Link has come
+	ptys    map[int]ptyPair
+	last    []func(o *Opener) error // called at the end of OpenShared
 
 	release []func() error // called when the tree is about to run
 }
@@ -62,7 +65,7 @@ func NewRestorer(s State, kinds []Kind, object func(id uint32) int) (*Restorer, 
 	}
 	r := &Restorer{state: s, records: records, object: object, kinds: map[Tag]*Kind{},
 		taken: map[int]bool{}, reserved: map[int]bool{}, next: firstReserved,
-		pipes: map[uint64]pipeEnds{}, homes: map[uint64]*pipeHome{}, queues: map[*File]int{}, ptys: map[int]ptyPair{}}
+		pipes: map[uint64]pipeEnds{}, homes: map[uint64]*pipeHome{}, removed: map[uint64]int{}, queues: map[*File]int{}, ptys: map[int]ptyPair{}}
 	for i := range kinds {
 		r.kinds[kinds[i].Tag] = &kinds[i]
 	}
@@ -140,6 +143,11 @@ func (r *Restorer) shared(file int) bool {
 	case r.records[file] == nil:
 		return false
 	case r.flies[file]:
+		return true
+	case r.opensLate(file):
+		return false
+	}
+	if b, ok := r.records[file].(interface{ inBuilder() bool }); ok && b.inBuilder() {
 		return true
 	}
 	if owned, ok := r.records[file].(interface{ own(*Restorer) bool }); ok && owned.own(r) {

@@ -349,8 +349,11 @@ func (s *State) Objects(kinds []Kind) (map[uint32]bool, error) {
 	ids := map[uint32]bool{}
 	for _, table := range s.Tables {
 		for _, fd := range table {
-			if rec, ok := records[fd.File].(*Object); ok {
+			switch rec := records[fd.File].(type) {
+			case *Object:
 				ids[rec.ID] = true
+			case *PathOnly:
+				ids[rec.Object] = true
 			}
 		}
 	}

@@ -28,8 +28,11 @@ var subjects = map[string]func(dir string){}
 const subjectEnv = "FDSTATE_SUBJECT"
 
 func TestMain(m *testing.M) {
-	if os.Args[0] == PtyHelperName {
+	switch os.Args[0] {
+	case PtyHelperName:
 		os.Exit(PtyHelper())
+	case MqueueHelperName:
+		os.Exit(MqueueHelper())
 	}
 	// What whoever runs the tests has left open is not for the subjects.
 	check(unix.CloseRange(3, 1<<30, unix.CLOSE_RANGE_CLOEXEC))

@@ -48,6 +48,7 @@ type Survey struct {
 	pidfd   struct{ proc, fd int } // the last one used; fd 0 is none
 	pipes   map[inode]*pipe
 	mqueues map[uint64]bool // devices of mounted message queues
+	emptied map[uint64]bool // message queues whose messages are in a record
 	ttys    map[ttyName]*terminal
 
 	watched *watched // nil until somebody asks
@@ -68,7 +69,7 @@ type inode struct{ dev, ino uint64 }
 // newSurvey finds all descriptors and the descriptions behind them.
 func newSurvey(procs []Proc, kinds []Kind, env Env) (*Survey, error) {
 	s := &Survey{Procs: procs, Env: env, byPID: map[task.PID]int{}, tables: make([][]entry, len(procs)),
-		pipes: map[inode]*pipe{}, ttys: map[ttyName]*terminal{}}
+		pipes: map[inode]*pipe{}, emptied: map[uint64]bool{}, ttys: map[ttyName]*terminal{}}
 	for i, p := range procs {
 		if _, thread := s.byPID[p.Held.TGID]; !thread {
 			s.byPID[p.Held.TGID] = i

@@ -228,10 +228,10 @@ func TestMissingFiles(t *testing.T) {
 // TestRefused wants a snapshot of a tree with things in it that cannot be
 // captured. When one of them can be, its row moves to the programs.
 func TestRefused(t *testing.T) {
-	kinds := []string{"io_uring", "fanotify", "userfaultfd", "mqueue", "mqnotify",
+	kinds := []string{"io_uring", "fanotify", "userfaultfd", "mqnotify",
 		"pastparent", "landlock", "seccomp", "seccompkill", "strict",
 		"vsock", "xdp", "alg", "sctp", "rds", "bluetooth", "connector", "corked", "answer", "ring", "sockbpf", "ping", "offload",
-		"io_uring userfaultfd mqueue"}
+		"io_uring userfaultfd mqnotify"}
 	says := map[string]string{
 		"vsock": "vsock stream socket, at 4294967295:4294967295: the other end is on another machine", "xdp": "xdp raw socket: it shares its rings",
 		"alg": "alg seqpacket socket: keys", "sctp": "ipv4 sctp socket: the kernel", "rds": "rds seqpacket socket: the kernel",

@@ -163,6 +163,8 @@ var programs = func() []program {
 		one("anonfds"),
 		one("devices"),
 		one("manyfds"),
+		one("places").alone(),
+		one("pidfds"),
 		one("inotify").alone(),
 		one("unread").named("unread_soon").with("soon").rootOnly().alone(),
 		one("locks").alone(),

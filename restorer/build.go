@@ -59,6 +59,7 @@ var builderCaps = []uintptr{
 	unix.CAP_SYS_CHROOT,       // names of sockets that lead nowhere
 	unix.CAP_SYS_TIME,         // timens_offsets
 	unix.CAP_SETPCAP,          // to give up capabilities of the bounding set, and for securebits
+	unix.CAP_SYS_PTRACE,       // to fetch pidfds from one another, where Yama restricts that
 	unix.CAP_NET_ADMIN,        // addresses in a network namespace of the tree's own
 	unix.CAP_NET_BIND_SERVICE, // low ports there
 }

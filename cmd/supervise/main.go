@@ -53,6 +53,8 @@ func main() {
 		os.Exit(netstate.RepairHelper())
 	case netstate.HolderName:
 		os.Exit(netstate.Holder())
+	case fdstate.MqueueHelperName:
+		os.Exit(fdstate.MqueueHelper())
 	}
 	if os.Args[0] == virtual.AnswererName {
 		os.Exit(virtual.Answer())

@@ -1,12 +1,12 @@
 // mqueues: POSIX message queues keep names, limits, modes and flags, and are the
 // same for all that have them open: several descriptors, several processes, and
-// also when the name is gone.
+// also when the name is gone. So do the messages in them, in their order.
 #include "sysv.h"
 #include <mqueue.h>
 #include <poll.h>
 
 static volatile int *gate;
-static mqd_t named, writer, unlinked, closed;
+static mqd_t named, writer, unlinked, closed, full;
 
 static void is(const char *what, mqd_t q, long flags, long messages, long size, mode_t mode) {
 	struct mq_attr a;
@@ -35,7 +35,7 @@ static int other(void *unused UNUSED) {
 int main(int argc, char **argv) {
 	prog_init(argc, argv);
 	gate = new_gate();
-	char name[40], gone[40];
+	char name[40], gone[100];
 	snprintf(name, sizeof name, "/supervise-test-%d-a", getpid());
 	snprintf(gone, sizeof gone, "/supervise-test-%d-b", getpid());
 	note("mq", name + 1);
@@ -46,6 +46,11 @@ int main(int argc, char **argv) {
 	MUST(named >= 0 && writer >= 0 && unlinked >= 0 && fchmod(unlinked, 0400) == 0 && mq_unlink(gone) == 0);
 	closed = mq_open(gone, O_RDWR | O_CREAT | O_EXCL, 0600, &b); // another one of the same name
 	MUST(closed >= 0 && mq_unlink(gone) == 0);
+	snprintf(gone, sizeof gone, "/supervise-test-%d-c", getpid());
+	full = mq_open(gone, O_WRONLY | O_CREAT | O_EXCL | O_NONBLOCK, 0600, &a); // nobody reads it
+	MUST(full >= 0 && mq_unlink(gone) == 0);
+	MUST(!mq_send(full, "low", 3, 0) && !mq_send(full, "", 0, 3) && !mq_send(full, "high", 4, 32767) && !mq_send(full, "low again", 9, 0) && !mq_send(full, "high again", 10, 32767));
+	MUST(mq_send(full, "more", 4, 0) == -1 && errno == EAGAIN);
 	pid_t c = child(other, NULL);
 	gate_wait(gate, 1);
 	ready_wait();
@@ -62,6 +67,12 @@ int main(int argc, char **argv) {
 	must_exit(c, 0);
 	MUST(mq_send(unlinked, "a", 1, 0) == 0 && mq_send(unlinked, "b", 1, 0) == 0 && mq_send(unlinked, "c", 1, 0) == -1 && errno == EAGAIN);
 	MUST(mq_open(gone, O_RDWR) == -1 && errno == ENOENT);
+	MUST(mq_send(full, "more", 4, 0) == -1 && errno == EAGAIN);
+	snprintf(gone, sizeof gone, "/proc/self/fd/%d", full);
+	mqd_t drain = open(gone, O_RDONLY | O_NONBLOCK);
+	MUST(drain >= 0);
+	get(drain, "high", 32767), get(drain, "high again", 32767), get(drain, "", 3), get(drain, "low", 0), get(drain, "low again", 0);
+	MUST(mq_receive(drain, gone, 100, NULL) == -1 && errno == EAGAIN);
 	MUST(mq_unlink(name) == 0);
 	ok();
 }

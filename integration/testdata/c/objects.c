@@ -63,7 +63,6 @@ static int new_queue(void) {
 	mq_unlink(name);
 	return q;
 }
-static int o_mqueue(void) { return mq_send(new_queue(), "x", 1, 0); }
 static int o_mqnotify(void) {
 	struct sigevent told = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
 	return mq_notify(new_queue(), &told);
@@ -192,7 +191,7 @@ static const struct {
 } kinds[] = {
 #define O(n) {#n, o_##n}
 	O(socketpair), O(tcp), O(vsock), O(xdp), O(alg), O(sctp), O(rds), O(bluetooth), O(connector),
-	O(corked), O(answer), O(ring), O(sockbpf), O(offload), O(ping), O(io_uring), O(fanotify), O(userfaultfd), O(sysvshm), O(pidfd), O(mqueue), O(mqnotify),
+	O(corked), O(answer), O(ring), O(sockbpf), O(offload), O(ping), O(io_uring), O(fanotify), O(userfaultfd), O(sysvshm), O(pidfd), O(mqnotify),
 	O(pastparent), O(ownfiles), O(landlock), O(seccomp), O(seccompkill), O(strict),
 	O(aio), O(secretmem), O(uffd),
 	O(traced), O(none),
