@@ -63,10 +63,10 @@ static void is(int fd, int level, int name, int value) {
 // bound takes a port that nobody is given who asks for any: it is to be free
 // at the restart.
 static int bound(int domain, int protocol, const char *host) {
-	static int port;
+	static int port = -1;
 	int fd = udp(domain, protocol);
 	for (int tries = 0; tries < 1000; tries++) {
-		port = (port ? port + 1 : getpid() * 37) % 27000;
+		port = (port < 0 ? getpid() * 37 : port + 1) % 27000;
 		union addr a = at(domain, host, 5000 + port);
 		if (bind(fd, &a.sa, size(&a)) == 0)
 			return fd;
