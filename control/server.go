@@ -84,7 +84,8 @@ func (s *Server) Listen(path string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return errors.Join(fs.ErrClosed, l.close())
+		_ = unix.Unlink(path)
+		return errors.Join(fs.ErrClosed, l.file.Close())
 	}
 	s.listeners = append(s.listeners, l)
 	go s.accept(l)
@@ -117,14 +118,17 @@ func answers(path string) bool {
 	return err == nil || err == unix.EAGAIN || err == unix.EACCES
 }
 
-// close stops listening, and removes the socket unless another has taken the
-// path since.
-func (l *listener) close() error {
+// stop removes the socket, unless another has taken the path since, and lets
+// accept end, which closes it: to do that here would wait for accept, which may
+// be waiting for the lock.
+func (l *listener) stop() {
 	var st unix.Stat_t
 	if err := unix.Lstat(l.path, &st); err == nil && st.Ino == l.ino {
 		_ = unix.Unlink(l.path)
 	}
-	return l.file.Close()
+	if raw, err := l.file.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_RD) })
+	}
 }
 
 // accept takes connections.
@@ -138,6 +142,7 @@ func (s *Server) accept(l *listener) {
 		defer s.mu.Unlock()
 		return s.acceptAll(l, int(fd)) != nil
 	})
+	l.file.Close()
 }
 
 // eachListener calls fn with every listener and its descriptor.
@@ -296,7 +301,7 @@ func (s *Server) StopListening() {
 
 func (s *Server) stopListening() {
 	for _, l := range s.listeners {
-		_ = l.close()
+		l.stop()
 		if dir := filepath.Dir(l.path); isOwnDir(dir) {
 			_ = os.Remove(dir)
 		}

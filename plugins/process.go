@@ -211,6 +211,11 @@ func (run *process) explain(err error, deadline int64) error {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("no reply within %v%s", time.Duration(deadline)*time.Millisecond, run.said())
 	case errors.Is(err, io.EOF), errors.Is(err, unix.EPIPE), errors.Is(err, unix.ECONNRESET):
+		select { // what it has said comes with its end
+		case ended := <-run.exited:
+			run.exited <- ended
+		case <-time.After(time.Second):
+		}
 		return fmt.Errorf("it ended before it replied%s", run.said())
 	}
 	return err

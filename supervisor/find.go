@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"supervise/internal/procfs"
 	"supervise/internal/task"
@@ -125,7 +126,7 @@ func jobOf(dir string, pid, ppid int) (*Job, error) {
 // jobTarget gives the tree of a job: its root, and the other children of the
 // process that adopts the tree's orphans.
 func jobTarget(j *Job, dir string) (*Target, error) {
-	if !j.Root.alive() {
+	if j = awaitRoot(j, dir); !j.Root.alive() {
 		return nil, &goneError{fmt.Sprintf("job %s: its root, pid %d, has ended", j.Name, j.Root.PID)}
 	}
 	t := &Target{Name: j.Name, Dir: dir, Roots: []task.PID{task.PID(j.Root.PID)}, Policy: j.Policy, NoIoUring: j.NoIoUring, Virtual: j.Virtual, job: j}
@@ -138,6 +139,18 @@ func jobTarget(j *Job, dir string) (*Target, error) {
 		}
 	}
 	return t, nil
+}
+
+// awaitRoot waits until it is known what the root of a job is that is being
+// started: a program may ask for a snapshot at once.
+func awaitRoot(j *Job, dir string) *Job {
+	const patience, pause = 5 * time.Second, 5 * time.Millisecond
+	for deadline := time.Now().Add(patience); j.Root.PID == 0 && j.Supervisor.alive() && time.Now().Before(deadline); time.Sleep(pause) {
+		if again, err := readJob(filepath.Join(dir, recordName)); err == nil {
+			j = again
+		}
+	}
+	return j
 }
 
 // addOrphans adds the children of a process that adopts the tree's orphans, but

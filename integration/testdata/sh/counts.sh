@@ -1,6 +1,7 @@
 #!/bin/bash
 # Counts until it may go, as anybody can see in a file.
 go=$1 log=$2 count=$3
+exec >/dev/null 2>&1 # bash moves them about for every echo into a file
 n=0
 echo $n >"$count"
 echo ready >>"$log"
