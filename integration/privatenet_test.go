@@ -48,6 +48,22 @@ func TestPrivateNet(t *testing.T) {
 	}
 }
 
+// TestPrivatePath: two copies cannot serve one path, also when they live in
+// network namespaces of their own.
+func TestPrivatePath(t *testing.T) {
+	forUsers(t, func(p *place) {
+		prog := one("unixnames")
+		j := p.start(prog)
+		before := j.settle()
+		p.checkpoint(j.pid(), p.path("image"), "--stop")
+		j.gone()
+		j = p.restart(prog, p.path("image"), "--net=private")
+		p.fails(5, "another program uses the socket", "restart", p.path("image"), "--net=private")
+		j.like(before)
+		j.finish(1)
+	})
+}
+
 // counter is a server in Python on a port.
 func counter(port int) program {
 	return program{name: "counter", argv: script("/usr/bin/python3", "py/counter.py"), args: []string{strconv.Itoa(port)}, how: rootOnly}

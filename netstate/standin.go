@@ -188,7 +188,7 @@ func (s *standIns) bindFile(num int, n *UnixName) error {
 		return err
 	}
 	at := path.Join(n.File.Dir, string(n.Path))
-	if err := removeStale(at); err != nil {
+	if err := removeStale(at, int(s.builder.PID)); err != nil {
 		return err
 	}
 	addr := sockaddr(n.Path)
@@ -229,7 +229,7 @@ func (f madeFile) remove() error {
 
 // removeStale makes room for a socket's file: what the tree left behind when
 // it ended, but not what somebody uses.
-func removeStale(at string) error {
+func removeStale(at string, builder int) error {
 	var st unix.Stat_t
 	err := unix.Lstat(at, &st)
 	switch {
@@ -251,6 +251,9 @@ func removeStale(at string) error {
 		live := e.state == stateListen || !e.hasPeer
 		used = used || live && e.bound && e.vfsIno == uint32(st.Ino) && strings.HasSuffix(at, path.Base(string(trimPath(e.name))))
 	})
+	if err == nil && !used {
+		used, err = usedElsewhere(at, &st, builder)
+	}
 	if err != nil {
 		return err
 	}
