@@ -197,7 +197,7 @@ func (h *holder) nothingLeft(what string) {
 
 // TestRestartFault makes each phase of a restart fail, or kills it there.
 func TestRestartFault(t *testing.T) {
-	for _, name := range []string{"shared", "threads", "goruntime", "pipes", "hostname"} {
+	for _, name := range []string{"shared", "threads", "goruntime", "pipes", "mqueues", "hostname"} {
 		for _, u := range users() {
 			t.Run(name+"/"+u.name, func(t *testing.T) {
 				t.Parallel()

@@ -31,6 +31,8 @@ int main(int argc, char **argv) {
 
 	int one = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK), every = timerfd_create(CLOCK_MONOTONIC, 0), far = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK),
 	    ticked = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK), idle = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
+	int cancel = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK); // read(2) tells when the clock is set
+	settime(cancel, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, now_on(CLOCK_REALTIME) + 7000, 0);
 	settime(one, 0, 0.001, 0), settime(every, 0, 0.02, 0.02), settime(far, TFD_TIMER_ABSTIME, now_on(CLOCK_REALTIME) + 5000, 0), settime(ticked, 0, 0.001, 3600);
 
 	sigset_t set;
@@ -69,6 +71,14 @@ int main(int argc, char **argv) {
 	MUST(timerfd_gettime(ticked, &its) == 0 && its.it_interval.tv_sec == 3600 && its.it_value.tv_sec > 3400);
 	MUST(timerfd_gettime(far, &its) == 0);
 	CHECK(its.it_value.tv_sec > 4900 && its.it_value.tv_sec <= 5000, "%ld s left of 5000", its.it_value.tv_sec);
+	MUST(timerfd_gettime(cancel, &its) == 0);
+	CHECK(its.it_value.tv_sec > 6900 && its.it_value.tv_sec <= 7000, "%ld s left of 7000", its.it_value.tv_sec);
+	MUST(read64(cancel) == (uint64_t)-1 && errno == EAGAIN); // no ECANCELED
+	char form[64], info[1000] = {0};
+	snprintf(form, sizeof form, "/proc/self/fdinfo/%d", cancel);
+	int info_fd = open(form, O_RDONLY);
+	MUST(info_fd >= 0 && read(info_fd, info, sizeof info - 1) > 0 && close(info_fd) == 0);
+	CHECK(strstr(info, "settime flags: 03"), "timerfd is not cancelled when the clock is set: %s", info);
 	MUST(timerfd_gettime(idle, &its) == 0 && its.it_value.tv_sec == 0 && its.it_value.tv_nsec == 0);
 	MUST(read64(every) >= 1 && read64(every) >= 1); // blocks, ticks
 
