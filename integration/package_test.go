@@ -103,6 +103,12 @@ func TestDebianPackage(t *testing.T) {
 			t.Errorf("%s is %q, want %q", field, got, want)
 		}
 	}
+	if strings.Contains(slurp("/proc/filesystems"), "overlay") { // into the system itself, as far as that can be taken back
+		must(t, os.Mkdir(p.path("changed"), 0o755))
+		runs(t, root, p.env(), "unshare", "-m", "/bin/bash", dataDir+"/sh/system.sh", deb, p.path("changed"))
+	} else {
+		t.Log("not installed into the system: this kernel has no overlay file system")
+	}
 	if lintian, err := exec.LookPath("lintian"); err == nil { // a matter of taste: not needed
 		if out := runs(t, root, nil, lintian, "--allow-root", "--fail-on", "error,warning", deb); out != "" {
 			t.Log(out)
