@@ -101,9 +101,17 @@ func TestIPythonMagics(t *testing.T) {
 		c.cell("%undo", 9, `back after In \[8\]`)
 		c.cell("print('y is', y)", 10, `y is 8\r\n`)
 		c.cell("len(get_ipython().history_manager.input_hist_parsed), open('notes').read()", 11, `\(11, 'note`)
-		c.send("exit\r")
+		p.ok("checkpoint", "job") // from outside, while it waits for input
+		d := p.newTerminal(24, 80)
+		j = j.backOn(d)
+		d.expect("\\[3\\] |m3\x1b") // it draws its prompt, or what has changed of it
+		d.send("\x0c")
+		d.expect(`\[3\] In \[11\]:`)
+		d.cell("%unload_ext supervise", 12)
+		d.cell("%sessions", 13, "not found")
+		d.send("exit\r")
 		j.endsWith(0)
-		p.historyKept(a, b, c)
+		p.historyKept(a, b, c, d)
 	})
 }
 

@@ -34,6 +34,7 @@ class Listener:
         self._lock = threading.Lock()
         self._waiting: Dict[int, "queue.SimpleQueue[Optional[Line]]"] = {}
         self._connection: Optional[Connection] = None
+        self._forgotten = False
         with contextlib.suppress(SuperviseError):
             self._connection = Connection(_connection.path())
         self.thread = threading.Thread(target=self._run, name="supervise", daemon=True)
@@ -77,6 +78,8 @@ class Listener:
                 pause = 1.0
             time.sleep(pause)
             pause = min(2 * pause, 30.0)
+            if self._forgotten:
+                return
             with contextlib.suppress(SuperviseError):
                 self._connection = Connection(_connection.path())
                 self.register()
@@ -113,6 +116,7 @@ class Listener:
 
     def forget(self) -> None:
         """Closes the connection of the parent in a child that it has forked."""
+        self._forgotten = True
         if self._connection is not None:
             self._connection.close()
 

@@ -30,7 +30,7 @@ class Extension:
 
     def __init__(self, shell: Any) -> None:
         self.shell = shell
-        self.generation = supervise.generation()
+        self.generation = supervise.generation() if supervise.enabled() else 0
         self.keep = 0  # automatic snapshots, or 0
         self._restarted = False
         self._prompts = shell.prompts if hasattr(shell, "prompts") else None
@@ -82,7 +82,11 @@ class Extension:
 
     def undo(self, line: str) -> None:
         """%undo [N]: go back to before the last cell, or the last N. Needs %autocheckpoint."""
-        n = int(line) if line.strip() else 1
+        argument = line.strip() or "1"
+        if not argument.isdigit():
+            print("%undo, or how many cells")
+            return
+        n = int(argument)
         target = self.shell.execution_count - 1 - n  # this one is not counted
         found = self._newest_after(target)
         if found is None:
@@ -155,10 +159,13 @@ class Extension:
     def _on_restart(self) -> None:
         """A restarted copy goes on, wherever in the session it is."""
         self._restarted = True
-        self.generation = supervise.generation()
-        app = getattr(self.shell, "pt_app", None)
-        if app is not None and app.app.is_running:
-            app.app.invalidate()
+        self.generation += 1
+        session = getattr(self.shell, "pt_app", None)
+        if session is not None and session.app.is_running:  # it waits for input
+            from prompt_toolkit.formatted_text import PygmentsTokens
+
+            session.message = PygmentsTokens(self.shell.prompts.in_prompt_tokens())
+            session.app.invalidate()
 
 
 def _automatic() -> List[Tuple[int, Session]]:
@@ -176,7 +183,7 @@ def _title(outcome: Outcome, name: Optional[str]) -> str:
 
 
 def _prompts(base: Type[Any], extension: Extension) -> Type[Any]:
-    """The prompts of a shell, with the generation in front, from the first restart on."""
+    """The prompts of a shell, with the generation in front."""
 
     class Prompts(base):  # type: ignore[misc]
         def in_prompt_tokens(self) -> Any:
