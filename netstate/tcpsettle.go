@@ -29,8 +29,10 @@ type flow struct {
 }
 
 // settlePatience is how long data may take from one end to the other. An
-// acknowledgement may be held back for 40 ms (Linux TCP_DELACK_MIN).
-const settlePatience = 500 * time.Millisecond
+// acknowledgement may be held back for 40 ms (Linux TCP_DELACK_MIN). Where a
+// window is smaller than what the sender has, or a segment was lost for lack of
+// room, the sender tries again after 200 ms, and then after twice the time.
+const settlePatience = 1500 * time.Millisecond
 
 // settle brings everything that was sent to its receivers. What resists is
 // refused later, by refuseUnderWay.
@@ -244,7 +246,7 @@ func (s *tcpSurvey) makeRoom(flows []flow) error {
 		for i, f := range flows {
 			forceRoom(f.in, rooms[i].need)
 		}
-		_, err = awaitRoom(left, settlePatience) // what is left is refused later
+		_, err = awaitRoom(left, settlePatience/3) // what is left is refused later
 		return err
 	})
 	for i, f := range flows {
@@ -303,8 +305,6 @@ func (f *flow) room() (r room, err error) {
 			return r, fmt.Errorf("getsockopt %d of level %d: %w", o.name, o.level, err)
 		}
 	}
-	const margin = 64 << 10
-	r.need = margin
 	for _, fd := range []int{f.in, f.out} {
 		if fd < 0 {
 			r.need += int(f.to.other.wqueue)
@@ -320,6 +320,9 @@ func (f *flow) room() (r room, err error) {
 		}
 		r.need += n
 	}
+	// What is charged for small pieces is several times what is in them.
+	const overhead, margin = 4, 64 << 10
+	r.need = overhead*r.need + margin
 	return r, nil
 }
 

@@ -1,13 +1,17 @@
 // unixtraffic: bytes, packets and datagrams keep flowing both ways between
 // processes and threads; none is lost, doubled or out of order. Some readers
-// and writers have time-outs, which a snapshot must not use up.
-#include "prog.h"
-#include <poll.h>
-#include <sys/socket.h>
+// and writers have time-outs, which a snapshot must not use up. With "tcp" all
+// goes over TCP.
+#include "tcp.h"
 
 static const struct timeval patience = {60, 0};
 static volatile uint64_t *moved; // by each of the streams
 static volatile int *done;
+
+static void tcp_pair(int p[2]) {
+	struct link l = a_link();
+	p[0] = l.c, p[1] = l.s;
+}
 
 struct flow {
 	int fd, type, seed, slot;
@@ -98,8 +102,12 @@ int main(int argc, char **argv) {
 	moved = map(PAGE, RW, SHANON);
 	done = map(PAGE, RW, SHANON);
 	int socks[4][2], idle[2];
-	MUST(!socketpair(AF_UNIX, SOCK_STREAM, 0, socks[0]) && !socketpair(AF_UNIX, SOCK_STREAM, 0, socks[1]));
-	MUST(!socketpair(AF_UNIX, SOCK_SEQPACKET, 0, socks[2]) && !socketpair(AF_UNIX, SOCK_SEQPACKET, 0, socks[3]));
+	for (int i = 0; argc > 3 && i < 4; i++)
+		tcp_pair(socks[i]);
+	if (argc == 3)
+		MUST(!socketpair(AF_UNIX, SOCK_STREAM, 0, socks[0]) && !socketpair(AF_UNIX, SOCK_STREAM, 0, socks[1]));
+	if (argc == 3)
+		MUST(!socketpair(AF_UNIX, SOCK_SEQPACKET, 0, socks[2]) && !socketpair(AF_UNIX, SOCK_SEQPACKET, 0, socks[3]));
 	MUST(!socketpair(AF_UNIX, SOCK_STREAM, 0, idle));
 	pid_t c = child(far_side, socks);
 	pthread_t w = thread(waits, NULL);

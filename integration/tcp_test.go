@@ -1,0 +1,60 @@
+package integration
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// TestTakenPort: a restart whose port another program has says so, and works
+// when it is free.
+func TestTakenPort(t *testing.T) {
+	forUsers(t, func(p *place) {
+		prog := one("tcpbacklog")
+		j := p.start(prog)
+		j.settle()
+		at := listeningAddr(p.t, j.root)
+		p.checkpoint(j.pid(), p.path("image"), "--stop")
+		j.gone()
+		other, err := net.Listen("tcp", at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := p.supervise(nil, "restart", p.path("image"))
+		other.Close()
+		if got.code != 5 || !strings.Contains(got.err, "the address "+at+" of a TCP socket is in use") {
+			t.Errorf("exit code %d: %s", got.code, got.err)
+		}
+		p.restart(prog, p.path("image")).finish(1)
+	})
+}
+
+// listeningAddr is where a program that uses tcp.h listens: at an address that
+// only it has.
+func listeningAddr(t testing.TB, pid int) string {
+	t.Helper()
+	ip := netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, 0x7f000001|uint32(pid&0x3fffff)<<2)))
+	b, err := os.ReadFile("/proc/net/tcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("%08X", binary.NativeEndian.Uint32(ip.AsSlice()))
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		host, port, _ := strings.Cut(f[1], ":")
+		if host == want && f[3] == "0A" { // TCP_LISTEN
+			n, err := strconv.ParseUint(port, 16, 16)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return netip.AddrPortFrom(ip, uint16(n)).String()
+		}
+	}
+	t.Fatalf("nobody listens at %v", ip)
+	return ""
+}
