@@ -214,7 +214,7 @@ func (p *place) restartEnv(prog program, image string, env []string, args ...str
 	pidFile := filepath.Join(p.dir, "pid-"+strconv.FormatInt(time.Now().UnixNano(), 36))
 	argv := append([]string{supervise, "restart", image, "--pid-file", pidFile}, args...)
 	j := &job{holder: p.hold(launch{argv: argv, env: env}), p: p, prog: prog, args: args}
-	wait(p.t, "restart", 60*time.Second, func() string {
+	wait(p.t, "restart", 120*time.Second, func() string {
 		if pid, err := strconv.Atoi(strings.TrimSpace(slurp(pidFile))); err == nil {
 			j.root = pid
 			return ""

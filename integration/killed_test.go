@@ -37,7 +37,7 @@ func row(t testing.TB, name string) program {
 // supervisor that dies after it has woken a thread and before it could see it
 // stopped (tens of microseconds) leaves it with EINTR, as SIGSTOP and SIGCONT
 // would. Kills at phases never meet that moment, random ones do.
-var neverRestarted = []string{"timeouts", "blocked_epoll_wait", "blocked_sigtimedwait", "unixtraffic"}
+var neverRestarted = []string{"timeouts", "blocked_epoll_wait", "blocked_sigtimedwait", "unixtraffic", "tcptraffic"}
 
 // forAttacked runs fn for each attacked program, but for the exceptions, and user.
 func forAttacked(t *testing.T, fn func(p *place, prog program), exceptions ...string) {

@@ -243,7 +243,7 @@ func TestPolicyRefuses(t *testing.T) {
 			says  []string
 		}{
 			{"", 3, []string{"waiting faults"}},
-			{"ignore kind=ipv4-socket", 3, []string{"waiting faults"}},
+			{"ignore kind=other-ipv4-socket", 3, []string{"waiting faults"}},
 			{"close fd=13", 3, []string{"fd 14"}},
 			{noFaults + "fail path=db", 3, []string{"fd 11", "a rule says so", "policy:2"}},
 			{"ignroe all\nclose path=/a[", 2, []string{`policy:1: "ignroe" is no action`, `policy:2: pattern "/a[": [ without ]`}},

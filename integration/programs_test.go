@@ -149,6 +149,7 @@ var programs = func() []program {
 		one("unixmsgs"),
 		one("unixempty").without("the second snapshot is refused: TestEmptyMessages", "continue"),
 		one("unixtraffic").rootOnly(),
+		one("unixtraffic").named("tcptraffic").with("tcp").rootOnly().alone(),
 		one("udp").alone(),
 		one("netlink").alone(),
 		one("packet").asRoot().alone(),

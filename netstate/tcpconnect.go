@@ -88,25 +88,32 @@ func (n *tcpNet) roles(a, b *tcpSock) *tcpPair {
 // connectPairs makes all connections. One that was made between the same
 // addresses before, and has ended lately, may be in the way at one end, which
 // waits for late packets (TIME_WAIT), but not at the other: that end connects
-// then. Otherwise it helps to wait (Linux net/ipv4/tcp_ipv4.c:tcp_twsk_unique,
-// v6.12: a second).
+// then. Otherwise it helps to wait: a second (Linux
+// net/ipv4/tcp_ipv4.c:tcp_twsk_unique, v6.12), or, where each end has a port
+// that other connections are remembered for, until they are forgotten.
 func (n *tcpNet) connectPairs() error {
 	const waysToTry, moment = 4, 100 * time.Millisecond
 	left := n.pairs
-	for deadline := time.Now().Add(connectPatience); len(left) > 0; {
+	begun := time.Now()
+	for len(left) > 0 {
 		var err error
 		if left, err = n.connectRound(left); err != nil {
 			return err
 		}
 		for _, p := range left {
-			if time.Now().After(deadline) {
-				return fmt.Errorf("connect tcp %s: %w", p.client.link, p.err)
-			}
 			p.turn()
 		}
-		if len(left) > 0 && left[0].tries%waysToTry == 0 {
-			time.Sleep(moment)
+		if len(left) == 0 || left[0].tries%waysToTry != 0 {
+			continue
 		}
+		busy, err := n.remembered()
+		if err != nil {
+			return err
+		}
+		if took := time.Since(begun); took > connectPatience && !busy || took > forgetTime+connectPatience {
+			return fmt.Errorf("connect tcp %s: %w", left[0].client.link, left[0].err)
+		}
+		time.Sleep(moment)
 	}
 	return nil
 }

@@ -131,7 +131,8 @@ func pour(f flow, data []byte, arrive bool) error {
 			return fmt.Errorf("set SO_RCVLOWAT: %w", err)
 		}
 		if time.Until(deadline) < connectPatience/2 {
-			forceRoom(f.in, r.need+len(data))
+			r.need += len(data)
+			r.force(f.in)
 			if err := unix.SetsockoptInt(f.in, unix.SOL_SOCKET, soBufLock, 0); err != nil {
 				return fmt.Errorf("set SO_BUF_LOCK: %w", err)
 			}

@@ -137,7 +137,7 @@ func (n *tcpNet) makeSockets() error {
 		if s.kept {
 			bring = n.revive
 		}
-		if err := n.with(s, bring); err != nil {
+		if err := n.patiently(func() error { return n.with(s, bring) }); err != nil {
 			return fmt.Errorf("make tcp %s: %w", s.link, err)
 		}
 	}
@@ -224,7 +224,9 @@ func (n *tcpNet) listen(s *tcpSock) error {
 		return nil
 	}
 	return n.with(s, func(s *tcpSock, fd int) error {
-		return explainBind(s.rec.Local, unix.Listen(fd, s.rec.Listen.Backlog))
+		return n.patiently(func() error {
+			return explainBind(s.rec.Local, unix.Listen(fd, s.rec.Listen.Backlog))
+		})
 	})
 }
 

@@ -28,11 +28,16 @@ type flow struct {
 	in   int // our copy of to
 }
 
-// settlePatience is how long data may take from one end to the other. An
-// acknowledgement may be held back for 40 ms (Linux TCP_DELACK_MIN). Where a
-// window is smaller than what the sender has, or a segment was lost for lack of
-// room, the sender tries again after 200 ms, and then after twice the time.
-const settlePatience = 1500 * time.Millisecond
+// How long the tree stands still for data to get from one end to the other. An
+// acknowledgement may be held back for 40 ms (Linux TCP_DELACK_MIN), and a
+// segment that was lost for lack of room is sent again after 200 ms
+// (TCP_RTO_MIN), or twice and four times that. Room that was given stays, so
+// that what takes longer goes on moving while the tree runs, until the next
+// look; but not where the program has set the limit.
+const (
+	settlePatience = 250 * time.Millisecond
+	tightPatience  = 1500 * time.Millisecond
+)
 
 // settle brings everything that was sent to its receivers. What resists is
 // refused later, by refuseUnderWay.
@@ -230,29 +235,37 @@ func (s *tcpSurvey) makeRoom(flows []flow) error {
 	}
 	var b task.Batch
 	var rooms []room
+	patience := settlePatience
 	for _, f := range flows {
 		r, err := f.room()
 		if err != nil {
 			return err
 		}
+		if r.locks&receiveLock != 0 {
+			patience = tightPatience
+		}
 		rooms = append(rooms, r)
 		r.give(&b, f.to.desc.FD)
 	}
 	b.Pause(func() error {
-		left, err := awaitRoom(flows, settlePatience)
+		left, err := awaitRoom(flows, patience)
 		if err != nil || len(left) == 0 {
 			return err
 		}
 		for i, f := range flows {
-			forceRoom(f.in, rooms[i].need)
+			rooms[i].force(f.in)
 		}
-		_, err = awaitRoom(left, settlePatience/3) // what is left is refused later
+		_, err = awaitRoom(left, patience/3) // what is left is refused later
 		return err
 	})
 	for i, f := range flows {
 		rooms[i].takeBack(&b, f.to.desc.FD)
 	}
-	return p.Run(&b)
+	err = p.Run(&b)
+	for i, f := range flows {
+		rooms[i].unforce(f.in)
+	}
+	return err
 }
 
 // awaitRoom waits as awaitFlows does, and has receivers tell their senders of
@@ -286,6 +299,7 @@ func awaitRoom(flows []flow, patience time.Duration) (left []flow, err error) {
 type room struct {
 	need                          int
 	low, size, locks, clamp, peek int
+	forced                        bool
 }
 
 // room asks what is to be changed.
@@ -320,8 +334,9 @@ func (f *flow) room() (r room, err error) {
 		}
 		r.need += n
 	}
-	// What is charged for small pieces is several times what is in them.
-	const overhead, margin = 4, 64 << 10
+	// What is charged for pieces is more than what is in them. A sender that
+	// waits for room fills what is too much.
+	const overhead, margin = 2, 64 << 10
 	r.need = overhead*r.need + margin
 	return r, nil
 }
@@ -339,9 +354,18 @@ func (r *room) give(b *task.Batch, fd int) {
 	addOption(b, fd, unix.SOL_SOCKET, unix.SO_RCVLOWAT, r.need)
 }
 
-// forceRoom gives as much room as it takes, if we may.
-func forceRoom(fd, need int) {
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, need) // which doubles it
+// force gives as much room as it takes, if we may.
+func (r *room) force(fd int) {
+	r.forced = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, r.need) == nil // which doubles it
+}
+
+// unforce takes that back. Should we die before, more room than there was does
+// no harm.
+func (r *room) unforce(fd int) {
+	if r.forced {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, r.size/2)
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, soBufLock, r.locks)
+	}
 }
 
 // takeBack adds the calls that set everything as it was. A limit that the

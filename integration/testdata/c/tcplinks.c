@@ -32,7 +32,7 @@ static size_t top(int fd, int piece) {
 	return sent;
 }
 
-enum { MUCH = 200000000 }; // each snapshot lets some of it go on
+enum { MUCH = 20000000 }; // each snapshot lets some of it go on
 static void *writer(void *fd) {
 	pump((int)(intptr_t)fd, MUCH);
 	return NULL;
@@ -83,6 +83,7 @@ int main(int argc, char **argv) {
 	struct link plain = a_link(), both = a_link(), half = a_link(), half2 = a_link(), closed = a_link(), cork = a_link(), more = a_link(), over_ = a_link(), mute = a_link();
 	struct link full = a_link(), six = over(AF_INET6, "::1"), mapped = over(AF_INET, NULL), dual = over(AF_INET6, "::"), noblock = a_link(), opts = a_link(), ahead = a_link();
 	far = a_link(), lates = a_link(), stuck = a_link();
+	set(stuck.c, SOL_SOCKET, SO_SNDBUF, 32 * KiB), set(stuck.s, SOL_SOCKET, SO_SNDBUF, 32 * KiB);
 	int listener = server(AF_INET), self = sock(AF_INET);
 	listen4(listener, 0, 9);
 	struct link held = through(listener, AF_INET); // the listener stays

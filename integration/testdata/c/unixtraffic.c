@@ -114,5 +114,11 @@ int main(int argc, char **argv) {
 	flows(0, socks);
 	MUST(pthread_join(w, NULL) == 0);
 	must_exit(c, 0);
+	uint64_t all = 0;
+	for (int i = 0; i < 8; i++)
+		all += moved[i];
+	char line[64];
+	snprintf(line, sizeof line, "moved %lu MiB", all >> 20);
+	say(line);
 	ok();
 }

@@ -1,0 +1,97 @@
+package netstate
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// forgetTime is how long the kernel remembers a connection that has ended, and
+// may keep its port for it (Linux include/net/tcp.h:TCP_TIMEWAIT_LEN, v6.18).
+const forgetTime = 60 * time.Second
+
+// patiently takes a port, and waits for one that is in use only because
+// connections of a tree that has just ended are not forgotten yet.
+func (n *tcpNet) patiently(take func() error) error {
+	const moment = 100 * time.Millisecond
+	for limit := time.Now().Add(forgetTime + connectPatience); ; time.Sleep(moment) {
+		err := take()
+		if !errors.Is(err, unix.EADDRINUSE) || time.Now().After(limit) {
+			return err
+		}
+		if busy, failed := n.remembered(); !busy || failed != nil {
+			return errors.Join(err, failed)
+		}
+	}
+}
+
+// remembered tells whether the kernel remembers connections from ports that
+// the tree is to have. An administrator has it forget them: what they are
+// remembered for, segments that come late, does not happen on one host.
+func (n *tcpNet) remembered() (busy bool, err error) {
+	ours, err := InOurs(n.o.Proc.PID)
+	if err != nil {
+		return false, err
+	}
+	diag := -1
+	if ours {
+		diag, err = ownNetlink(unix.NETLINK_SOCK_DIAG)
+	} else {
+		diag, err = borrowNetlink(n.o.Proc, unix.NETLINK_SOCK_DIAG)
+	}
+	if err != nil {
+		return false, err
+	}
+	defer unix.Close(diag)
+	var left []nlRequest
+	for _, domain := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		err := inetDiagRequest(domain, 1<<tcpTimeWait).ask(diag, func(b []byte) error {
+			e, err := parseInetDiag(b)
+			if err == nil && n.wants(e) {
+				left = append(left, destroyRequest(b))
+			}
+			return err
+		})
+		if err != nil {
+			return false, fmt.Errorf("ask for TCP connections that have ended: %w", err)
+		}
+	}
+	for _, destroy := range left {
+		switch err := destroy.change(diag); {
+		case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES), errors.Is(err, unix.EOPNOTSUPP):
+			busy = true
+		case err != nil && !errors.Is(err, unix.ENOENT):
+			return false, fmt.Errorf("forget a TCP connection: %w", err)
+		}
+	}
+	return busy, nil
+}
+
+// wants tells whether the tree has a socket at the place of an ended
+// connection's.
+func (n *tcpNet) wants(e *tcpEntry) bool {
+	for _, s := range n.socks {
+		at := plain(s.rec.Local)
+		if at.Port() == e.local.Port() && (at.Addr() == e.local.Addr() || at.Addr().IsUnspecified() || at.Addr() == netip.IPv6Unspecified()) {
+			return true
+		}
+	}
+	return false
+}
+
+// destroyRequest asks to abort the socket of a struct inet_diag_msg, and no
+// other: its cookie is in it (Linux net/ipv4/inet_diag.c:inet_diag_find_one_icsk,
+// v6.12). It takes CAP_NET_ADMIN, and CONFIG_INET_DIAG_DESTROY.
+func destroyRequest(msg []byte) nlRequest {
+	const (
+		destroy = 21 // SOCK_DESTROY
+		id      = 4  // where struct inet_diag_sockid begins
+		idSize  = 48
+	)
+	b := binary.LittleEndian.AppendUint32([]byte{msg[0], unix.IPPROTO_TCP, 0, 0}, 1<<tcpTimeWait)
+	return newRequest(destroy, unix.NLM_F_ACK, append(b, msg[id:id+idSize]...))
+}
