@@ -95,6 +95,11 @@ func (n *tcpNet) connectPairs() error {
 	const waysToTry, moment = 4, 100 * time.Millisecond
 	left := n.pairs
 	begun := time.Now()
+	if len(left) > 0 {
+		if _, err := n.remembered(); err != nil {
+			return err
+		}
+	}
 	for len(left) > 0 {
 		var err error
 		if left, err = n.connectRound(left); err != nil {
