@@ -55,12 +55,7 @@ func CaptureNamespace(p *task.Process, used func(netip.Addr) bool) (*Namespace, 
 	if err != nil {
 		return nil, err
 	}
-	var fd int
-	if ours {
-		fd, err = ownNetlink(unix.NETLINK_ROUTE)
-	} else {
-		fd, err = borrowNetlink(p, unix.NETLINK_ROUTE)
-	}
+	fd, err := netlinkOf(p.PID, unix.NETLINK_ROUTE, held(p))
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"syscall"
 
@@ -17,18 +16,29 @@ import (
 
 // openNetlink opens a netlink socket in the network namespace of the tree.
 func openNetlink(all *fdstate.Survey, protocol int) (int, error) {
-	ours, err := InOurs(all.Procs[0].Held.PID)
+	return netlinkOf(all.Procs[0].Held.PID, protocol, func() (*task.Process, error) { return all.Inside(0) })
+}
+
+// netlinkOf opens a netlink socket in the network namespace of a process. Where
+// that is not ours, it is made inside.
+func netlinkOf(pid task.PID, protocol int, inside func() (*task.Process, error)) (int, error) {
+	ours, err := InOurs(pid)
 	if err != nil {
 		return -1, err
 	}
 	if ours {
 		return ownNetlink(protocol)
 	}
-	p, err := all.Inside(0)
+	p, err := inside()
 	if err != nil {
 		return -1, err
 	}
 	return borrowNetlink(p, protocol)
+}
+
+// held is for a process that calls can be made in already.
+func held(p *task.Process) func() (*task.Process, error) {
+	return func() (*task.Process, error) { return p, nil }
 }
 
 // InOurs tells whether a process is in our network namespace.
@@ -37,7 +47,7 @@ func InOurs(pid task.PID) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	ours, err := procfs.Namespace(os.Getpid(), "net")
+	ours, err := procfs.OwnNamespace("net")
 	return theirs == ours, err
 }
 

@@ -33,16 +33,7 @@ func (n *tcpNet) patiently(take func() error) error {
 // the tree is to have. An administrator has it forget them: what they are
 // remembered for, segments that come late, does not happen on one host.
 func (n *tcpNet) remembered() (busy bool, err error) {
-	ours, err := InOurs(n.o.Proc.PID)
-	if err != nil {
-		return false, err
-	}
-	diag := -1
-	if ours {
-		diag, err = ownNetlink(unix.NETLINK_SOCK_DIAG)
-	} else {
-		diag, err = borrowNetlink(n.o.Proc, unix.NETLINK_SOCK_DIAG)
-	}
+	diag, err := netlinkOf(n.o.Proc.PID, unix.NETLINK_SOCK_DIAG, held(n.o.Proc))
 	if err != nil {
 		return false, err
 	}
