@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -79,8 +78,3 @@ func (c *conn) duplicate() (fd int, err error) {
 	controlErr := c.raw.Control(func(open uintptr) { fd, err = unix.FcntlInt(open, unix.F_DUPFD_CLOEXEC, 0) })
 	return fd, errors.Join(controlErr, err)
 }
-
-// OwnDirPrefix is how directories begin that hold nothing but a socket.
-const OwnDirPrefix = "supervise-control-"
-
-func isOwnDir(dir string) bool { return strings.HasPrefix(filepath.Base(dir), OwnDirPrefix) }

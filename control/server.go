@@ -118,6 +118,17 @@ func answers(path string) bool {
 	return err == nil || err == unix.EAGAIN || err == unix.EACCES
 }
 
+// RemoveLeft removes the sockets in a directory that nobody listens at any more.
+// The caller makes sure that nobody is about to.
+func RemoveLeft(dir string) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if path := filepath.Join(dir, e.Name()); e.Type() == fs.ModeSocket && !answers(path) {
+			_ = unix.Unlink(path)
+		}
+	}
+}
+
 // stop removes the socket, unless another has taken the path since, and lets
 // accept end, which closes it: to do that here would wait for accept, which may
 // be waiting for the lock.
@@ -302,9 +313,6 @@ func (s *Server) StopListening() {
 func (s *Server) stopListening() {
 	for _, l := range s.listeners {
 		l.stop()
-		if dir := filepath.Dir(l.path); isOwnDir(dir) {
-			_ = os.Remove(dir)
-		}
 	}
 	s.listeners = nil
 }

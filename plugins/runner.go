@@ -94,7 +94,7 @@ func (r *Runner) tell(p *Plugin, e client.Event) error {
 	if p.fn != nil {
 		reply, err := p.fn(e)
 		if err != nil {
-			return fmt.Errorf("%s: %w", p.Name, err)
+			return &RefusedError{Plugin: p.Name, Event: e.Name, Err: err}
 		}
 		return r.take(p, reply)
 	}
@@ -103,7 +103,7 @@ func (r *Runner) tell(p *Plugin, e client.Event) error {
 	if run == nil {
 		var err error
 		if run, err = startElsewhere(p, e); err != nil {
-			return fmt.Errorf("plugin %s: %s: %w", p.Name, e.Name, err)
+			return &RefusedError{Plugin: p.Name, Event: e.Name, Err: err}
 		}
 		r.running[p] = run
 	}
@@ -115,10 +115,23 @@ func (r *Runner) tell(p *Plugin, e client.Event) error {
 	if err != nil {
 		run.kill()
 		delete(r.running, p)
-		return fmt.Errorf("plugin %s refuses at %s: %w", p.Name, e.Name, err)
+		return &RefusedError{Plugin: p.Name, Event: e.Name, Err: err}
 	}
 	return r.take(p, reply)
 }
+
+// RefusedError says that a plugin does not want a snapshot or a restart, or
+// has done something else than to reply.
+type RefusedError struct {
+	Plugin, Event string
+	Err           error
+}
+
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("plugin %s refuses at %s: %v", e.Plugin, e.Event, e.Err)
+}
+
+func (e *RefusedError) Unwrap() error { return e.Err }
 
 // own are the blobs of a plugin, by the names it knows.
 func (r *Runner) own(p *Plugin) map[string][]byte {

@@ -2,11 +2,14 @@ package supervisor
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
 
 	"supervise/control"
+	"supervise/internal/refuse"
+	"supervise/plugins"
 	"supervise/plugins/client"
 )
 
@@ -48,4 +51,22 @@ func (a Answer) Failed(why error, hint string) {
 		_, _ = unix.Write(a.FD, append(b, '\n'))
 	}
 	unix.Close(a.FD)
+}
+
+// ErrorAnswer is what has kept a snapshot from being taken, as the control protocol has it. hint may be
+// empty.
+func ErrorAnswer(err error, hint string) *client.Error {
+	answer := &client.Error{Code: client.Failed, Message: err.Error(), Hint: hint}
+	var said *client.Error
+	var plugin *plugins.RefusedError
+	switch {
+	case errors.As(err, &said):
+		answer.Code = said.Code
+		if hint == "" {
+			answer.Hint = said.Hint
+		}
+	case errors.As(err, &plugin), errors.Is(err, refuse.ErrUnsupported):
+		answer.Code = client.Refused
+	}
+	return answer
 }

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -29,6 +30,7 @@ type controller struct {
 	server  *control.Server
 	replace *replacement
 	made    atomic.Pointer[string] // a directory made for the socket of an earlier life
+	apart   string                 // the socket directory, if it listens there
 }
 
 // startControl begins to listen for clients of a job. Its record says where.
@@ -44,26 +46,13 @@ func startControl(job *registered, program string, o control.Options) (*controll
 }
 
 // listen listens in a job's directory or, where that has too long a name, or
-// lies where there can be no sockets, in one of its own.
+// lies where there can be no sockets, in the socket directory.
 func (c *controller) listen(jobDir string) (path string, err error) {
-	const name = "control"
-	path = filepath.Join(jobDir, name)
+	path = filepath.Join(jobDir, "control")
 	if err := c.server.Listen(path); err == nil {
 		return path, nil
 	}
-	base := os.Getenv("XDG_RUNTIME_DIR")
-	if !filepath.IsAbs(base) {
-		base = "/tmp"
-	}
-	dir, err := os.MkdirTemp(base, control.OwnDirPrefix)
-	if err != nil {
-		return "", err
-	}
-	path = filepath.Join(dir, name)
-	if err := c.server.Listen(path); err != nil {
-		return "", errors.Join(err, os.Remove(dir))
-	}
-	return path, nil
+	return c.listenApart(jobDir)
 }
 
 // takeOver listens at the path that programs of the tree know, too, as soon as
@@ -101,6 +90,7 @@ func (c *controller) end() {
 	if dir := c.made.Load(); dir != nil {
 		_ = os.Remove(*dir) // fails when somebody has put something there
 	}
+	c.leaveSocketDir()
 }
 
 // goneHooks tells the plugins of a job that its tree has ended.
@@ -183,35 +173,17 @@ func (c *controller) Checkpoint(annotations map[string]string) (client.Outcome, 
 		Image string
 		Job   string
 		Pause time.Duration `json:"pause_ns"`
+		Error *client.Error
 	}
 	if err := json.Unmarshal(facts, &taken); err != nil {
-		return client.Outcome{}, problemOf(problem)
+		return client.Outcome{}, &client.Error{Code: client.Failed, Message: cmp.Or(strings.TrimSpace(problem), "the process that took the snapshot was killed")}
+	}
+	if taken.Error != nil {
+		return client.Outcome{}, taken.Error
 	}
 	number := imageNumber(filepath.Base(taken.Image))
 	return client.Outcome{Image: taken.Image, Snapshot: ImageName(taken.Job, number),
 		PauseMS: float64(taken.Pause.Microseconds()) / 1000}, nil
-}
-
-// problemOf makes an error answer of what a command said.
-func problemOf(said string) *client.Error {
-	e := &client.Error{Code: client.Failed}
-	var lines []string
-	for line := range strings.Lines(said) {
-		line = strings.TrimPrefix(strings.TrimSpace(line), "supervise: ")
-		if hint, ok := strings.CutPrefix(line, "hint: "); ok {
-			e.Hint = hint
-			continue
-		}
-		lines = append(lines, line)
-	}
-	e.Message = strings.Join(lines, "\n")
-	if e.Message == "" {
-		e.Message = "the process that took the snapshot was killed"
-	}
-	if strings.Contains(e.Message, " refuses at ") || strings.Contains(e.Message, "cannot be captured") {
-		e.Code = client.Refused
-	}
-	return e
 }
 
 // image finds the snapshot that a client names: a number or NAME@NNNN.

@@ -14,6 +14,7 @@ import (
 	"supervise/fdstate"
 	"supervise/memimg"
 	"supervise/plugins"
+	"supervise/plugins/client"
 	"supervise/policy"
 	"supervise/supervisor"
 	"supervise/tracer"
@@ -25,7 +26,7 @@ type checkpointCmd struct {
 	Dir    string `help:"Directory of jobs. Default: $$SUPERVISE_DIR, else this user's state directory." placeholder:"D"`
 	Stop   bool   `help:"End the tree once the snapshot is committed."`
 	TCP    string `name:"tcp" help:"keep, with --stop and as root: keep TCP connections that lead out of the tree for restart --tcp=keep, so that the other ends notice nothing." enum:",keep" default:"" placeholder:"keep"`
-	JSON   bool   `name:"json" help:"Print facts about the snapshot as JSON instead of its directory."`
+	JSON   bool   `name:"json" help:"Print facts about the snapshot as JSON instead of its directory, or why there is none as {\"error\": {\"code\": ...}}."`
 
 	annotateFlag
 	pluginFlags
@@ -89,7 +90,21 @@ type snapshotFacts struct {
 	Problems  []string       `json:"plugin_problems,omitempty"`
 }
 
+// failedFacts is what checkpoint --json prints when there is no snapshot.
+type failedFacts struct {
+	Error *client.Error `json:"error"`
+}
+
 func (c *checkpointCmd) Run(out *output) error {
+	err := c.take(out)
+	if err != nil && c.JSON {
+		err = errors.Join(err, out.json(failedFacts{supervisor.ErrorAnswer(err, hint(err))}))
+	}
+	return err
+}
+
+// take takes the snapshot.
+func (c *checkpointCmd) take(out *output) error {
 	start := time.Now()
 	target, err := c.find()
 	if err != nil {
