@@ -11,8 +11,8 @@ import (
 	"supervise/internal/task"
 )
 
-// Pidfd is the image record of a pidfd_open(2) of a process of the tree, or of
-// one that has ended and been waited for.
+// Pidfd is the image record of a pidfd_open(2) of a process or thread of the
+// tree, or of one that has ended and been waited for.
 type Pidfd struct {
 	ID    int  `cbor:"1,keyasint" json:"id"` // as the tree's pid namespace shows it
 	Ended bool `cbor:"2,keyasint,omitempty" json:"ended,omitempty"`
@@ -36,9 +36,7 @@ func capturePidfd(d *Desc, s *Survey) (Record, error) {
 		return &Pidfd{Ended: true}, nil
 	case err != nil || pid <= 0 || len(ids) == 0:
 		return nil, Refuse("its process is out of sight", "")
-	case s.inTree(pid):
-	case d.Flags()&pidfdThread != 0 && s.hasThread(pid):
-		return nil, Refuse("it refers to a thread that is not the first of its process (PIDFD_THREAD)", "")
+	case s.inTree(pid), s.hasThread(pid):
 	default:
 		return nil, Refuse("it refers to process "+host+", which is not in the tree", "")
 	}
@@ -68,10 +66,22 @@ func (s *Survey) hasThread(tid int) bool {
 	return false
 }
 
+// References are the ids of the processes and threads that descriptors refer
+// to: they must exist when the descriptors are linked.
+func (r *Restorer) References() map[task.ID]bool {
+	ids := map[task.ID]bool{}
+	for _, rec := range r.records {
+		if rec, ok := rec.(*Pidfd); ok && !rec.Ended {
+			ids[task.ID(rec.ID)] = true
+		}
+	}
+	return ids
+}
+
 // inBuilder tells that the builder opens it: any process that has ended will do.
 func (rec *Pidfd) inBuilder() bool { return rec.Ended }
 
-// Restore opens the process, which exists by now.
+// Restore opens the process or thread, which exists by now.
 func (rec *Pidfd) Restore(o *Opener, f *File, at Slot) error {
 	id := rec.ID
 	if rec.Ended {

@@ -13,8 +13,12 @@ import (
 
 // findHolders gives each descriptor table the process that it is restored
 // through. Threads with a table of their own must exist for that, and be made
-// while what the tables share is still open everywhere.
+// while what the tables share is still open everywhere. Others must exist since
+// descriptors refer to them.
 func (r *restart) findHolders() error {
+	if err := r.makeReferred(); err != nil {
+		return err
+	}
 	for _, h := range r.tree.Holders() {
 		p, rec := r.procs[h.Process], &r.tree.Processes[h.Process]
 		if h.Thread > 0 && len(p.Threads) == 1 {
@@ -26,6 +30,22 @@ func (r *restart) findHolders() error {
 			p = p.Threads[h.Thread].Alone()
 		}
 		r.holders = append(r.holders, p)
+	}
+	return nil
+}
+
+// makeReferred makes the threads of processes of which some descriptor refers
+// to one that is not the first (PIDFD_THREAD).
+func (r *restart) makeReferred() error {
+	ids := r.files.References()
+	for i, p := range r.procs {
+		rec := &r.tree.Processes[i]
+		if !slices.ContainsFunc(rec.Threads[1:], func(th taskstate.Thread) bool { return ids[th.ID] }) {
+			continue
+		}
+		if err := cloneThreads(p, rec.Threads); err != nil {
+			return fmt.Errorf("process %d: %w", p.ID, err)
+		}
 	}
 	return nil
 }
