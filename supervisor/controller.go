@@ -29,6 +29,7 @@ type controller struct {
 	program string // our own version
 	server  *control.Server
 	replace *replacement
+	again   Handover
 	made    atomic.Pointer[string] // a directory made for the socket of an earlier life
 	apart   string                 // the socket directory, if it listens there
 }

@@ -21,12 +21,9 @@ type participation struct {
 func participate(o *RestartOptions, m *memimg.Manifest) (*participation, error) {
 	p := &participation{}
 	if m.Control != nil {
-		for _, spec := range m.Control.Plugins {
-			p.specs = append(p.specs, plugins.Spec(spec))
-		}
 		p.facts.Generation = m.Control.Generation
 	}
-	p.specs = append(p.specs, o.Plugins...)
+	p.specs = allPlugins(m, o.Plugins)
 	list, err := plugins.Load(p.specs)
 	if err != nil {
 		return nil, err

@@ -113,12 +113,16 @@ func (c *controller) restorable(which string) (*StoredImage, error) {
 		return nil, err
 	}
 	enough := errors.New("checked")
-	_, err = restorer.Restart(restorer.Options{Image: image.Dir, Policy: p, Hook: func(p plugins.Phase) error {
+	options := restorer.Options{Image: image.Dir, Policy: p, Hook: func(p plugins.Phase) error {
 		if p == plugins.Builder {
 			return enough
 		}
 		return nil
-	}})
+	}}
+	if err := c.again.check(&options, &image.Manifest); err != nil {
+		return nil, err
+	}
+	_, err = restorer.Restart(options)
 	var host *restorer.HostError
 	switch {
 	case errors.Is(err, enough):
@@ -231,6 +235,7 @@ func (c *controller) execRestart(image string, streams []*os.File, answer int, i
 	if c.job.Keep > 0 {
 		argv = append(argv, "--keep", strconv.Itoa(c.job.Keep))
 	}
+	argv = append(argv, c.again.args()...)
 	if answer >= 0 {
 		const high = 100 // above the standard streams
 		fd, err := unix.FcntlInt(uintptr(answer), unix.F_DUPFD, high)

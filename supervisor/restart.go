@@ -39,6 +39,7 @@ type RestartOptions struct {
 	Answer     Answer
 	Plugins    []plugins.Spec // besides those in the image
 	EnvFile    string         // rules about the environment, or ""
+	Again      Handover       // to a restart in the place of this one
 	Hook       plugins.Hook
 	Progress   func(done, total int64)
 }
@@ -143,6 +144,7 @@ func (r *Restarted) startControl(o RestartOptions) error {
 		return errors.Join(err, control.New(&controller{job: r.job}, options).Farewell(ends, outcome))
 	}
 	r.ctl = ctl
+	ctl.again = o.Again
 	ctl.takeOver(r.job.ProgramSocket)
 	return errors.Join(ctl.server.Resume(ends, outcome), o.Answer.restored(ctl.server, outcome))
 }

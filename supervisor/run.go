@@ -58,6 +58,7 @@ func Run(o RunOptions) (syscall.WaitStatus, error) {
 	if err != nil {
 		return 0, errors.Join(err, job.remove())
 	}
+	ctl.again.Plugins = o.Plugins
 	in.environ = setVariable(in.environ, client.SocketVariable, job.Socket)
 	job.update(func(j *Job) { j.ProgramSocket = j.Socket })
 	s, err := startProgram(&in, &o)

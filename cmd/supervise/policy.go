@@ -82,6 +82,16 @@ func (c *restartRules) rules(ofJob string) (*policy.Policy, error) {
 	return p.With(first, last), nil
 }
 
+// flags are those that a restart in the place of this one is given: its tree has
+// the standard streams of the one before.
+func (c *restartRules) flags() []string {
+	flags := []string{"--tcp=" + c.Tcp, "--unix=" + c.Unix}
+	if c.TruncateFiles {
+		flags = append(flags, "--truncate-files")
+	}
+	return flags
+}
+
 // outsideActions are the actions that flags about connections out of the tree
 // stand for.
 var outsideActions = map[string]policy.Action{"close": policy.Hangup, "connect": policy.Connect, "keep": policy.Keep}

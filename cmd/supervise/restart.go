@@ -129,6 +129,7 @@ func (c *restartCmd) restart(out *output, found *supervisor.FoundImage, answer s
 		Answer:   answer,
 		Plugins:  c.specs(),
 		EnvFile:  c.EnvFile,
+		Again:    c.handover(),
 
 		Policy:     rules,
 		Net:        restorer.Net(c.Net),
@@ -142,6 +143,18 @@ func (c *restartCmd) restart(out *output, found *supervisor.FoundImage, answer s
 		err = &imageError{found, err}
 	}
 	return r, err
+}
+
+// handover is what a restart in the place of this one is told again.
+func (c *restartCmd) handover() supervisor.Handover {
+	return supervisor.Handover{
+		Virtualize: c.Virtualize,
+		EnvFile:    c.EnvFile,
+		Force:      c.Force,
+		Net:        restorer.Net(c.Net),
+		Plugins:    c.specs(),
+		Flags:      c.flags(),
+	}
 }
 
 // writePidFile writes the file at once: who finds it finds the whole pid.
