@@ -76,14 +76,20 @@ func TestInterval(t *testing.T) {
 			t.Errorf("said: %s", said)
 		}
 		n := p.newest("job")
-		again := p.restart(j.prog, "job", "--interval", "200ms", "--keep", "2")
+		again := p.restart(j.prog, "job") // goes on as before
 		again.like(before)
 		p.awaitNewest("job", n+3)
 		again.like(before)
-		again.finish(1)
+		p.ok("checkpoint", "job", "--stop")
+		again.gone()
 		if said := again.out.String(); said != "" {
 			t.Errorf("said: %s", said)
 		}
+		last := p.restart(j.prog, "job", "--interval", "0")
+		if record := slurp(p.path("jobs/job/job.json")); strings.Contains(record, "interval_ns") || strings.Contains(record, `"keep"`) {
+			t.Errorf("with --interval 0: %s", record)
+		}
+		last.finish(1)
 	})
 }
 

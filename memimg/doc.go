@@ -43,6 +43,8 @@
 //	          processes, threads
 //	          page_bytes  length of all extents in the index, layers included
 //	          policy      file that snapshots of the job go by; left out if none
+//	          interval_ns, keep  how often its supervisor takes a snapshot by itself,
+//	                      and how many of them are kept; left out where 0
 //	phases    array of {name, start_ns, duration_ns}: the time line of the
 //	          snapshot, counted from its begin
 //	layers    array of {dir, id}: earlier images whose pages files hold some of

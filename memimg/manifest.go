@@ -61,6 +61,9 @@ type Summary struct {
 	Threads   int      `json:"threads"`
 	PageBytes int64    `json:"page_bytes"`       // of all extents, in all layers; set by Commit
 	Policy    string   `json:"policy,omitempty"` // file that snapshots of the job go by
+
+	Interval time.Duration `json:"interval_ns,omitempty"` // of the snapshots that its supervisor takes by itself; 0: none
+	Keep     int           `json:"keep,omitempty"`        // how many of them; 0: all
 }
 
 // A Phase is one stretch of the time line of the snapshot.

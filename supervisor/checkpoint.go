@@ -116,6 +116,8 @@ func attended(ctx context.Context, o *CheckpointOptions, target *Target, image s
 		Stop:      o.Stop,
 		Policy:    rules,
 		JobPolicy: target.Policy,
+		Interval:  target.Schedule.Interval,
+		Keep:      target.Schedule.Keep,
 		NoIoUring: target.NoIoUring,
 		Virtual:   target.Virtual,
 		Hook:      part.hook(o.Hook),

@@ -21,7 +21,8 @@ type Target struct {
 	Dir   string     // of the job, in the directory of jobs
 	Roots []task.PID // the tree's root, then orphans that its supervisor has adopted
 
-	Policy string // file that the job was started with, or ""
+	Policy   string   // file that the job was started with, or ""
+	Schedule Schedule // of its supervisor
 
 	NoIoUring bool           // every process of it has the filter of run --no-io-uring
 	Virtual   *virtual.Rules // and that of run --virtualize, or nil
@@ -129,7 +130,7 @@ func jobTarget(j *Job, dir string) (*Target, error) {
 	if j = awaitRoot(j, dir); !j.Root.alive() {
 		return nil, &goneError{fmt.Sprintf("job %s: its root, pid %d, has ended", j.Name, j.Root.PID)}
 	}
-	t := &Target{Name: j.Name, Dir: dir, Roots: []task.PID{task.PID(j.Root.PID)}, Policy: j.Policy, NoIoUring: j.NoIoUring, Virtual: j.Virtual, job: j}
+	t := &Target{Name: j.Name, Dir: dir, Roots: []task.PID{task.PID(j.Root.PID)}, Policy: j.Policy, Schedule: Schedule{j.Interval, j.Keep}, NoIoUring: j.NoIoUring, Virtual: j.Virtual, job: j}
 	for _, adopter := range []Process{j.Parent, j.Supervisor} {
 		if !adopter.alive() {
 			continue

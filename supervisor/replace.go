@@ -229,12 +229,8 @@ func (c *controller) execRestart(image string, streams []*os.File, answer int, i
 	if c.job.Policy != "" {
 		argv = append(argv, "--policy", c.job.Policy)
 	}
-	if c.job.Interval > 0 {
-		argv = append(argv, "--interval", c.job.Interval.String())
-	}
-	if c.job.Keep > 0 {
-		argv = append(argv, "--keep", strconv.Itoa(c.job.Keep))
-	}
+	// As it is now: not as it was when the image was made.
+	argv = append(argv, "--interval", c.job.Interval.String(), "--keep", strconv.Itoa(c.job.Keep))
 	argv = append(argv, c.again.args()...)
 	if answer >= 0 {
 		const high = 100 // above the standard streams

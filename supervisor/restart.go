@@ -61,6 +61,9 @@ type Restarted struct {
 	early *relay // of signals that have come since before the tree ran
 }
 
+// Scheduled reports whether snapshots of it were to be taken by themselves.
+func (r *Restarted) Scheduled() bool { return r.plan.Interval > 0 }
+
 // Restart brings a job back from an image. The tree runs when it returns.
 func Restart(o RestartOptions) (*Restarted, error) {
 	manifest, err := memimg.ReadManifest(o.Image)

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"runtime"
@@ -16,6 +17,18 @@ import (
 type Schedule struct {
 	Interval time.Duration // from the begin of one to that of the next
 	Keep     int           // how many good ones; 0 keeps all
+}
+
+// Validate tells what is wrong with a schedule.
+func (s Schedule) Validate() error {
+	const shortest = 100 * time.Millisecond
+	switch {
+	case s.Interval != 0 && s.Interval < shortest:
+		return errors.New("--interval is shorter than 100ms")
+	case s.Keep < 0:
+		return errors.New("cannot keep fewer than no snapshots")
+	}
+	return nil
 }
 
 // snapshotter takes the snapshots of a schedule, one after the other. Each is the

@@ -26,6 +26,8 @@ type Options struct {
 	Patience  time.Duration  // how long to try to freeze; 0 means 10 s
 	Policy    *policy.Policy // may be nil
 	JobPolicy string         // file that snapshots of the job go by, for the manifest; may be empty
+	Interval  time.Duration  // of the job's own snapshots, for the manifest
+	Keep      int            // how many of them, for the manifest
 	NoIoUring bool           // the roots descend from a process that had only the filter of run --no-io-uring
 	Virtual   *virtual.Rules // all are under its filter, or nil
 	Hook      plugins.Hook   // may be nil

@@ -78,6 +78,7 @@ func (s *snapshot) summary() memimg.Summary {
 	sum := memimg.Summary{
 		Job: s.opts.Name, RootPID: int(root.ID), Command: root.Command,
 		Processes: len(s.rec.Processes), Policy: s.opts.JobPolicy,
+		Interval: s.opts.Interval, Keep: s.opts.Keep,
 	}
 	for i := range s.rec.Processes {
 		sum.Threads += len(s.rec.Processes[i].Threads)

@@ -15,16 +15,10 @@ type scheduleFlags struct {
 
 // Validate is called by kong.
 func (f *scheduleFlags) Validate() error {
-	const shortest = 100 * time.Millisecond
-	switch {
-	case f.Interval != 0 && f.Interval < shortest:
-		return errors.New("--interval is shorter than 100ms")
-	case f.Keep < 0:
-		return errors.New("cannot keep fewer than no snapshots")
-	case f.Keep > 0 && f.Interval == 0:
+	if f.Keep > 0 && f.Interval == 0 {
 		return errors.New("--keep needs --interval")
 	}
-	return nil
+	return f.schedule().Validate()
 }
 
 func (f *scheduleFlags) schedule() supervisor.Schedule {

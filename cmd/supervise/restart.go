@@ -25,8 +25,10 @@ type restartCmd struct {
 
 	Virtualize string `help:"The rules in this file come before those that the program was started with. See docs/virtualize.md." placeholder:"RULES" type:"path"`
 
+	Interval *time.Duration `help:"Take a snapshot regularly. Default: as before the snapshot. 0: none." placeholder:"DUR"`
+	Keep     *int           `help:"Keep only the newest N good snapshots. Default: as before the snapshot. 0: all." placeholder:"N"`
+
 	restartRules
-	scheduleFlags
 	pluginFlags
 }
 
@@ -38,10 +40,41 @@ func (c *restartCmd) Help() string {
 
 // Validate is called by kong.
 func (c *restartCmd) Validate() error {
-	if c.Detach && c.Interval > 0 {
+	if c.Detach && c.Interval != nil && *c.Interval > 0 {
 		return errors.New("--interval needs a supervisor: leave out --detach, or use supervise attach afterwards")
 	}
-	return errors.Join(c.scheduleFlags.Validate(), c.pluginFlags.Validate())
+	return errors.Join(c.given(supervisor.Schedule{}).Validate(), c.pluginFlags.Validate())
+}
+
+// given changes a schedule as the flags say.
+func (c *restartCmd) given(s supervisor.Schedule) supervisor.Schedule {
+	if c.Interval != nil {
+		s.Interval = *c.Interval
+	}
+	if c.Keep != nil {
+		s.Keep = *c.Keep
+	}
+	return s
+}
+
+// schedule is what the flags make of the job's, by which it goes on without
+// them. A detached tree has no supervisor that could.
+func (c *restartCmd) schedule(job *memimg.Summary) (supervisor.Schedule, error) {
+	if c.Detach {
+		return supervisor.Schedule{}, nil
+	}
+	s := c.given(supervisor.Schedule{Interval: job.Interval, Keep: job.Keep})
+	switch {
+	case s.Interval > 0:
+	case c.Keep != nil && *c.Keep > 0:
+		return s, &usageError{errors.New("--keep needs --interval, which the job did not have")}
+	default:
+		s.Keep = 0
+	}
+	if err := s.Validate(); err != nil {
+		return s, &usageError{err}
+	}
+	return s, nil
 }
 
 // restartFacts is what restart --detach --json prints.
@@ -74,7 +107,7 @@ func (c *restartCmd) Run(out *output) error {
 	}
 	if r.NoRecord != nil {
 		what := "the job is not recorded; use its pid"
-		if c.Interval > 0 {
+		if r.Scheduled() {
 			what = "the job is not recorded, so no snapshots of it are taken by themselves"
 		}
 		out.log.Warn().Err(r.NoRecord).Msg(what)
@@ -112,6 +145,10 @@ func (c *restartCmd) restart(out *output, found *supervisor.FoundImage, answer s
 	if err != nil {
 		return nil, err
 	}
+	schedule, err := c.schedule(&manifest.Summary)
+	if err != nil {
+		return nil, err
+	}
 	wishes, err := supervisor.ReadWishes(c.Virtualize)
 	if err != nil {
 		return nil, err
@@ -123,7 +160,7 @@ func (c *restartCmd) restart(out *output, found *supervisor.FoundImage, answer s
 		Force:    c.Force,
 		Detach:   c.Detach,
 		Dir:      dir,
-		Schedule: c.schedule(),
+		Schedule: schedule,
 		FixedDir: c.Dir != "",
 		Program:  version(),
 		Answer:   answer,
