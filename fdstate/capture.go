@@ -32,6 +32,7 @@ func Capture(procs []Proc, kinds []Kind, env Env, rules *Rules, refused *refuse.
 		return State{}, err
 	}
 	defer s.close()
+	s.waited = rules != nil && rules.Waited
 	state := State{Files: make([]File, len(s.Descs)), Tables: s.makeTables()}
 	ru := rules.judge(policy.Checkpoint, &state, s.subjects(kinds))
 	for i, d := range s.Descs {

@@ -17,10 +17,13 @@ const inotifySetNext = 0x40044900
 // be read are not in it: the kernel lets nobody look at them without taking
 // them out, and has no way to put them back (Linux
 // fs/notify/inotify/inotify_user.c:inotify_read, v6.12; an event is queued
-// only by what happens to a file). So an instance is captured when it has
-// none, and a snapshot waits a moment for that.
+// only by what happens to a file, behind what others do to it meanwhile). So a
+// snapshot waits a moment for the program to read them. If it does not, they
+// stay where they are, and a program that is restarted is told in the way that
+// the kernel tells of lost events: by IN_Q_OVERFLOW.
 type Inotify struct {
 	Watches []Watch `cbor:"1,keyasint,omitempty" json:"watches,omitempty"`
+	Lost    bool    `cbor:"2,keyasint,omitempty" json:"lost,omitempty"` // events waited to be read
 }
 
 // Watch is one watch of an inotify instance.
@@ -35,14 +38,15 @@ func captureInotify(d *Desc, s *Survey) (Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := d.refuseEvents(); err != nil {
+	lost, err := d.eventsWait(s)
+	if err != nil {
 		return nil, err
 	}
 	names, err := s.findWatched()
 	if err != nil {
 		return nil, err
 	}
-	rec := &Inotify{}
+	rec := &Inotify{Lost: lost}
 	for _, w := range watches {
 		file := names.found[watchKey(w.Sdev, w.Ino, w.HandleType, w.Handle)]
 		if file == nil {
@@ -55,23 +59,37 @@ func captureInotify(d *Desc, s *Survey) (Record, error) {
 	return rec, nil
 }
 
-// refuseEvents refuses an instance with events to be read.
-func (d *Desc) refuseEvents() error {
-	return d.look(func(fd int) error {
+// eventsWait tells whether there are events to be read. They are refused as
+// long as the program may still read them.
+func (d *Desc) eventsWait(s *Survey) (waits bool, err error) {
+	err = d.look(func(fd int) error {
 		n, err := unix.IoctlGetInt(fd, fionread)
 		if err != nil {
 			return fmt.Errorf("ioctl FIONREAD: %w", err)
 		}
-		if n > 0 {
+		waits = n > 0
+		if waits && !s.waited {
 			return RefuseNow(fmt.Sprintf("%d bytes of events wait to be read from it", n))
 		}
 		return nil
 	})
+	return waits, err
 }
 
-// Restore makes an instance without watches.
-func (*Inotify) Restore(o *Opener, _ *File, at Slot) error {
+// Restore makes an instance without watches. What is put into its queue comes
+// before it has an owner, who would get signals for it.
+func (rec *Inotify) Restore(o *Opener, _ *File, at Slot) error {
 	o.Open(at, "inotify_init1", unix.SYS_INOTIFY_INIT1, at.flag())
+	if rec.Lost {
+		o.Then(func() error {
+			in, err := o.Copy(at.Num)
+			if err != nil {
+				return err
+			}
+			defer unix.Close(in)
+			return overflowInotify(in)
+		})
+	}
 	return nil
 }
 

@@ -1,6 +1,8 @@
 package fdstate
 
 import (
+	"bytes"
+	"encoding/binary"
 	"os"
 	"strings"
 	"testing"
@@ -30,7 +32,8 @@ func init() {
 }
 
 // TestInotifyNames wants each watched file found, with a name or without one,
-// and unread events refused. That the watches come back is seen in integration.
+// and unread events refused as long as they may be read. That the watches come
+// back is seen in integration.
 func TestInotifyNames(t *testing.T) {
 	for _, uid := range []int{0, nobody} {
 		s := startSubject(t, "inotify", uid)
@@ -54,5 +57,28 @@ func TestInotifyNames(t *testing.T) {
 	snap := startSubject(t, "inotify pending", 0).capture(t)
 	if len(snap.refused) != 1 || !snap.refused[0].Passing || !strings.Contains(snap.refused[0].Why, "events wait") {
 		t.Errorf("refused: %v", snap.refused)
+	}
+}
+
+// TestOverflow wants nothing but IN_Q_OVERFLOW in a queue, and watches that
+// work as ever.
+func TestOverflow(t *testing.T) {
+	in := must(unix.InotifyInit1(unix.IN_NONBLOCK))
+	defer unix.Close(in)
+	check(overflowInotify(in))
+	dir := t.TempDir()
+	wd := must(unix.InotifyAddWatch(in, dir, unix.IN_CREATE))
+	check(os.Mkdir(dir+"/x", 0o777))
+	buf := make([]byte, 4096)
+	n := must(unix.Read(in, buf))
+	first := unix.InotifyEvent{Wd: -1, Mask: unix.IN_Q_OVERFLOW}
+	second := unix.InotifyEvent{Wd: int32(wd), Mask: unix.IN_CREATE | unix.IN_ISDIR, Len: 16}
+	want := []byte{}
+	for _, ev := range []unix.InotifyEvent{first, second} {
+		want = must(binary.Append(want, binary.NativeEndian, ev))
+	}
+	want = append(want, append([]byte("x"), make([]byte, 15)...)...)
+	if !bytes.Equal(buf[:n], want) {
+		t.Errorf("queue %x, want %x", buf[:n], want)
 	}
 }

@@ -18,6 +18,7 @@ type Rules struct {
 	Processes []string // their names, by index
 
 	Ending bool // the tree ends with the snapshot: only then are connections kept
+	Waited bool // what may pass by itself has had its time
 
 	Mapped map[uint32]bool // objects that memory maps: these are brought back in any case
 

@@ -51,6 +51,7 @@ type Survey struct {
 	emptied map[uint64]bool // message queues whose messages are in a record
 	ttys    map[ttyName]*terminal
 
+	waited  bool     // see Rules.Waited
 	watched *watched // nil until somebody asks
 	byInode map[inode][]*Desc
 }

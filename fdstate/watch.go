@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -45,27 +46,18 @@ func watchKey(sdev uint32, ino uint64, kind int, handle []byte) fileKey {
 // make events.
 type watched struct {
 	s      *Survey
-	wanted map[fileKey]wantedFile
-	inodes map[uint64]bool // of what is wanted, to tell quickly what is not
+	wanted map[fileKey]bool // a name is needed: being open in the tree does not help
+	inodes map[uint64]bool  // of what is wanted, to tell quickly what is not
 	found  map[fileKey]*WatchName
 	mounts map[int]procfs.Mount
-	root   string          // /proc/PID/root of the tree's root
-	where  map[uint32]bool // the file systems with something wanted
-	other  bool            // one of them shows other inode numbers than fdinfo has
-}
-
-// wantedFile is what else fdinfo says.
-type wantedFile struct {
-	ino   uint64
-	mask  uint32
-	named bool // a name is needed: being open in the tree does not help
+	root   string           // /proc/PID/root of the tree's root
+	where  map[uint32]bool  // the file systems with something wanted
+	told   map[fileKey]bool // somebody hears of it when they are opened
+	other  bool             // one of them shows other inode numbers than fdinfo has
 }
 
 // sdev is the device of a mount's file system in the kernel's own form.
 func sdev(m procfs.Mount) uint32 { return m.DevMajor<<20 | m.DevMinor }
-
-// opens are the events of someone who looks into a directory.
-const opens = unix.IN_OPEN | unix.IN_ACCESS | unix.IN_CLOSE_NOWRITE
 
 // findWatched looks for everything that is watched, once: first where it may
 // well be, then by handle, which takes privilege, and then everywhere.
@@ -73,7 +65,7 @@ func (s *Survey) findWatched() (*watched, error) {
 	if s.watched != nil {
 		return s.watched, nil
 	}
-	w := &watched{s: s, wanted: map[fileKey]wantedFile{}, inodes: map[uint64]bool{}, found: map[fileKey]*WatchName{},
+	w := &watched{s: s, wanted: map[fileKey]bool{}, inodes: map[uint64]bool{}, found: map[fileKey]*WatchName{},
 		where: map[uint32]bool{}, mounts: map[int]procfs.Mount{}, root: fmt.Sprintf("/proc/%d/root", s.pid(0))}
 	mounts, err := procfs.ReadMountInfo(int(s.pid(0)))
 	if err != nil {
@@ -107,7 +99,7 @@ func (w *watched) want(d *Desc) error {
 	if d.nameGone() {
 		if key, ok := w.keyOf(fdPath(d.PID, d.FD), unix.AT_SYMLINK_FOLLOW); ok {
 			d.fileKey = key
-			w.wanted[key] = wantedFile{ino: d.Stat.Ino, named: true}
+			w.wanted[key] = true
 			w.inodes[d.Stat.Ino], w.where[key.sdev] = true, true
 		}
 	}
@@ -117,7 +109,9 @@ func (w *watched) want(d *Desc) error {
 	watches, err := d.Info.Inotify()
 	for _, in := range watches {
 		key := watchKey(in.Sdev, in.Ino, in.HandleType, in.Handle)
-		w.wanted[key] = wantedFile{in.Ino, in.Mask | w.wanted[key].mask, w.wanted[key].named}
+		if _, ok := w.wanted[key]; !ok {
+			w.wanted[key] = false
+		}
 		w.inodes[in.Ino], w.where[in.Sdev] = true, true
 	}
 	return err
@@ -162,7 +156,7 @@ func (w *watched) searchOpen() {
 			continue
 		}
 		key, ok := w.keyOf(fdPath(d.PID, d.FD), unix.AT_SYMLINK_FOLLOW)
-		if want, wanted := w.wanted[key]; !ok || !wanted || want.named || w.found[key] != nil {
+		if named, wanted := w.wanted[key]; !ok || !wanted || named || w.found[key] != nil {
 			continue
 		}
 		w.found[key] = &WatchName{Path: fmt.Sprintf("/proc/%d/fd/%d", w.s.Procs[d.Proc].Held.ID, d.FD), Follow: true}
@@ -196,26 +190,37 @@ func (w *watched) keyOf(name string, follow int) (fileKey, bool) {
 // of what it opens, as far as it has one.
 func (w *watched) searchHandles() {
 	for _, m := range w.mounts {
-		fd := -1
-		for key, want := range w.wanted {
-			if w.found[key] != nil || key.handle == "" || key.sdev != sdev(m) {
-				continue
-			}
-			if fd < 0 {
-				if fd = w.openDir(m.MountPoint); fd < 0 {
-					break
-				}
-			}
-			w.tryHandle(fd, key, want)
-		}
-		if fd >= 0 {
-			unix.Close(fd)
+		if w.where[sdev(m)] {
+			fromDirectory(w.root+m.MountPoint, func() { w.tryHandles(sdev(m)) })
 		}
 	}
 }
 
-func (w *watched) tryHandle(mount int, key fileKey, want wantedFile) {
-	fd, err := unix.OpenByHandleAt(mount, unix.NewFileHandle(int32(key.kind), []byte(key.handle)), unix.O_PATH|unix.O_CLOEXEC)
+// fromDirectory runs fn in a thread that works in another directory: that takes
+// no open(2), which would be an event.
+func fromDirectory(dir string, fn func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // it ends with the goroutine
+		if unix.Unshare(unix.CLONE_FS) == nil && unix.Chdir(dir) == nil {
+			fn()
+		}
+	}()
+	<-done
+}
+
+// tryHandles tries what is wanted of the file system that the caller works in.
+func (w *watched) tryHandles(sdev uint32) {
+	for key := range w.wanted {
+		if w.found[key] == nil && key.handle != "" && key.sdev == sdev {
+			w.tryHandle(key)
+		}
+	}
+}
+
+func (w *watched) tryHandle(key fileKey) {
+	fd, err := unix.OpenByHandleAt(unix.AT_FDCWD, unix.NewFileHandle(int32(key.kind), []byte(key.handle)), unix.O_PATH|unix.O_CLOEXEC)
 	if err != nil {
 		return
 	}
@@ -225,11 +230,11 @@ func (w *watched) tryHandle(mount int, key fileKey, want wantedFile) {
 	}
 }
 
-// openDir opens a directory of the tree, unless somebody in the tree would be
-// told; -1 if it cannot be.
+// openDir opens a directory of the tree, unless somebody would be told; -1 if
+// it cannot be.
 func (w *watched) openDir(name string) int {
 	for _, dir := range []string{name, path.Dir(name)} {
-		if key, ok := w.keyOf(w.root+dir, 0); ok && w.wanted[key].mask&opens != 0 {
+		if key, ok := w.keyOf(w.root+dir, 0); ok && w.told[key] {
 			return -1
 		}
 	}
@@ -249,6 +254,7 @@ const searchTime = 5 * time.Second
 // searchTrees walks the file systems breadth-first, from the directories that
 // processes work in and then from every mount.
 func (w *watched) searchTrees() {
+	w.told = onlookers()
 	var queue []string
 	for i := range w.s.Procs {
 		if name, err := procfs.Cwd(int(w.s.pid(i))); err == nil && !slices.Contains(queue, name) {

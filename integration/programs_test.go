@@ -167,6 +167,7 @@ var programs = func() []program {
 		one("places").alone(),
 		one("pidfds"),
 		one("inotify").alone(),
+		one("unread").named("unread_never").with("never").alone(),
 		one("unread").named("unread_soon").with("soon").rootOnly().alone(),
 		one("locks").alone(),
 		one("sharedlocks").alone(),

@@ -19,7 +19,6 @@ var refusedPrograms = []struct {
 	{one("tcpbacklog").named("tcp_urgent").with("urgent"), "urgent data (MSG_OOB) waits to be read"},
 	{one("tcpbacklog").named("tcp_early").with("early"), "its connection waits to be accepted, with data in it"},
 	{one("tcpbacklog").named("tcp_opening").with("opening"), "the connection is in state SYN_SENT"},
-	{one("unread").named("unread_never").with("never"), "of events wait to be read from it"},
 }
 
 // TestRefusedPrograms checks that such a program is refused by name, that

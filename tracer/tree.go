@@ -30,6 +30,7 @@ type snapshot struct {
 	rec     treestate.Tree
 	image   *memimg.Writer
 	refused refuse.List
+	waited  bool // see fdstate.Rules.Waited
 	rules   fdstate.Rules
 	sockets *netstate.Sockets // from the last look
 
@@ -117,22 +118,27 @@ const waitForPassing = 2 * time.Second
 const longestPause = 20 * time.Millisecond
 
 // survey finds everything in the tree, and everything that cannot be captured.
-// As long as that may pass by itself, the tree runs on for a moment.
+// As long as that may pass by itself, the tree runs on for a moment. If it has
+// not in the end, one more look takes what can be taken all the same.
 func (s *snapshot) survey() error {
 	pause := time.Millisecond
 	for deadline := time.Now().Add(waitForPassing); ; pause = min(2*pause, longestPause) {
 		err := s.surveyOnce()
 		var refused *refuse.Error
-		if !errors.As(err, &refused) || !refused.Passing() || time.Now().Add(pause).After(deadline) {
+		if !errors.As(err, &refused) || !refused.Passing() || s.waited {
 			return err
+		}
+		s.refused = refuse.List{}
+		s.objects.Close()
+		s.objects = memstate.Objects{}
+		if s.waited = time.Now().Add(pause).After(deadline); s.waited {
+			continue
 		}
 		if s.opts.Loosen != nil {
 			s.opts.Loosen()
 		}
 		tree := s.tree
-		s.tree, s.refused = nil, refuse.List{}
-		s.objects.Close()
-		s.objects = memstate.Objects{}
+		s.tree = nil
 		if err := tree.Thaw(); err != nil {
 			return err
 		}
@@ -197,7 +203,7 @@ func (s *snapshot) surveyFiles() error {
 		}
 	}
 	procs = append(procs, threads...)
-	s.rules = fdstate.Rules{Policy: s.opts.Policy, Job: s.opts.Name, Ending: s.opts.Stop}
+	s.rules = fdstate.Rules{Policy: s.opts.Policy, Job: s.opts.Name, Ending: s.opts.Stop, Waited: s.waited}
 	for _, p := range procs {
 		s.rules.Processes = append(s.rules.Processes, p.Comm)
 	}
