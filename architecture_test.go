@@ -33,7 +33,7 @@ var mayImport = map[string][]string{
 	"memstate":      {"memimg", "internal/"},
 	"ipcstate":      {"internal/"},
 	"memimg":        {},
-	"plugins":       {"plugins/client"},
+	"plugins":       {"plugins/client", "internal/translate"},
 	"control":       {"plugins/client", "internal/procfs"},
 	"policy":        {"internal/rulefile"},
 	"virtual":       {"internal/"},
@@ -42,13 +42,14 @@ var mayImport = map[string][]string{
 	"plugins/client": {}, // others copy it
 	"plugins/python": {}, // tests of what is written in Python
 
-	"internal/usage":    {},
-	"internal/procfs":   {},
-	"internal/nouring":  {},
-	"internal/refuse":   {},
-	"internal/rulefile": {},
-	"internal/task":     {"internal/procfs"},
-	"internal/features": {"internal/procfs", "internal/task"},
+	"internal/usage":     {},
+	"internal/procfs":    {},
+	"internal/nouring":   {},
+	"internal/refuse":    {},
+	"internal/rulefile":  {},
+	"internal/translate": {},
+	"internal/task":      {"internal/procfs"},
+	"internal/features":  {"internal/procfs", "internal/task"},
 }
 
 // goPackage is what `go list` tells.

@@ -27,6 +27,11 @@ type Reply struct {
 	Blobs       map[string][]byte  `json:"blobs"`       // to be kept in the image
 	Environment map[string]*string `json:"environment"` // before-restart: variables of the tree; null removes one
 	Descriptors []Given            `json:"descriptors"` // before-restart: as many as came by SCM_RIGHTS with this line
+
+	// Before-restart, too: old names of the host, and new ones.
+	Paths     map[string]string `json:"paths"`
+	Addresses map[string]string `json:"addresses"`
+	Hostname  string            `json:"hostname"`
 }
 
 // told is what a plugin hears: an event, with what it has stored.

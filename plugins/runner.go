@@ -1,12 +1,14 @@
 package plugins
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
+	"supervise/internal/translate"
 	"supervise/plugins/client"
 )
 
@@ -28,6 +30,9 @@ type Runner struct {
 type Changes struct {
 	Environment map[string]*string // nil: to be removed
 	Files       []Given
+	Hostname    string // that programs see; "": as they would without plugins
+
+	translate.Values
 }
 
 // Given is an open file that takes the place of a descriptor of the tree.
@@ -40,7 +45,7 @@ type Given struct {
 // NewRunner begins an operation. blobs are those in the image, at a restart.
 func NewRunner(list []*Plugin, blobs map[string][]byte) *Runner {
 	r := &Runner{plugins: list, running: map[*Plugin]*process{}, told: map[*Plugin]bool{}, blobs: map[string][]byte{},
-		Changes: Changes{Environment: map[string]*string{}}}
+		Changes: Changes{Environment: map[string]*string{}, Values: translate.Values{Paths: map[string]string{}, Addresses: map[string]string{}}}}
 	maps.Copy(r.blobs, blobs)
 	return r
 }
@@ -166,6 +171,13 @@ func (r *Runner) take(p *Plugin, reply *Reply) error {
 	if total > maxBlobs {
 		return fmt.Errorf("plugin %s: more than %d bytes are to be kept", p.Name, maxBlobs)
 	}
+	values := translate.Values{Paths: reply.Paths, Addresses: reply.Addresses}
+	if err := values.Check(); err != nil {
+		return fmt.Errorf("plugin %s: %w", p.Name, err)
+	}
+	maps.Copy(r.Changes.Paths, reply.Paths)
+	maps.Copy(r.Changes.Addresses, reply.Addresses)
+	r.Changes.Hostname = cmp.Or(reply.Hostname, r.Changes.Hostname)
 	maps.Copy(r.Changes.Environment, reply.Environment)
 	r.Changes.Files = append(r.Changes.Files, reply.Descriptors...)
 	if len(r.Changes.Files) > maxGiven {

@@ -55,6 +55,14 @@ func (r *restart) plan() error {
 	if err := r.applyPolicy(); err != nil {
 		return err
 	}
+	if r.changes != nil { // rules are about the names in the image
+		if err := r.tree.Translate(&r.changes.Values); err != nil {
+			return fileProblem(err)
+		}
+	}
+	if err := r.chooseObjects(); err != nil {
+		return err
+	}
 	if err := r.placeGiven(); err != nil {
 		return err
 	}

@@ -10,9 +10,27 @@ import (
 	"supervise/virtual"
 )
 
-// planVirtual puts the rules of this restart before those of the image.
+// planVirtual puts the rules of this restart before those of the image, and the
+// host name that a plugin gives before all.
 func (r *restart) planVirtual() error {
-	if r.opts.Virtual == nil {
+	wishes := []*virtual.Wishes{r.opts.Virtual}
+	if r.changes != nil && r.changes.Hostname != "" {
+		name, err := virtual.Hostname(r.changes.Hostname)
+		if err != nil {
+			return &HostError{Why: "the host name that a plugin gives does not do", Err: err}
+		}
+		wishes = append(wishes, name)
+	}
+	for _, w := range wishes {
+		if err := r.wish(w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *restart) wish(w *virtual.Wishes) error {
+	if w == nil {
 		return nil
 	}
 	rules := r.tree.Virtual
@@ -20,7 +38,7 @@ func (r *restart) planVirtual() error {
 		rules = new(virtual.Rules)
 	}
 	from := virtual.Snapshot{Host: r.im.Manifest().Host.Name}
-	if err := r.opts.Virtual.Apply(rules, from); err != nil {
+	if err := w.Apply(rules, from); err != nil {
 		return &HostError{Why: "the rules for what the program sees do not do", Err: err}
 	}
 	r.tree.Virtual = rules

@@ -83,6 +83,12 @@ func Parse(file, text string) (*Wishes, error) {
 	return w, nil
 }
 
+// Hostname is the wish for a host name.
+func Hostname(name string) (*Wishes, error) {
+	what, put, err := parseHostname([]string{name})
+	return &Wishes{list: []wish{{origin: "hostname " + name, what: what, put: put}}}, err
+}
+
 func parseLine(words []rulefile.Word) (wish, error) {
 	var args []string
 	for _, w := range words[1:] {
