@@ -182,6 +182,7 @@ var programs = func() []program {
 		one("sysvmsg"),
 		one("nouring").under("--no-io-uring"),
 		one("virtual").virtualized("virtual.rules").rootOnly(),
+		one("answered").virtualized("answered.rules"),
 		program{name: "hostname", argv: script("/usr/bin/python3", "py/hostname.py"), lead: true}.virtualized("virtual.rules"),
 		one("mqueues"),
 		{name: "goruntime", argv: c("goruntime"), how: rootOnly},

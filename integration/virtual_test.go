@@ -54,6 +54,14 @@ func TestVirtualAnswererKilled(t *testing.T) {
 
 		must(p.t, os.Remove(p.goFile()))
 		must(p.t, os.Remove(p.logFile()))
+		j = p.start(one("answered").with("dead").virtualized("answered.rules"))
+		j.killAnswerer()
+		must(p.t, os.WriteFile(p.goFile(), nil, 0o644))
+		j.says("ok", 1)
+		j.ended()
+
+		must(p.t, os.Remove(p.goFile()))
+		must(p.t, os.Remove(p.logFile()))
 		prog := one("virtual").with("alive").virtualized("hostname.rules")
 		j = p.start(prog)
 		before := j.settle()

@@ -36,6 +36,7 @@ type answer struct {
 	errno   unix.Errno // not 0: it fails
 	fd      int        // not 0: it returns a copy of this descriptor of ours, which is closed
 	cloexec bool       // the copy
+	val     int64      // what it returns else
 	pass    bool       // the kernel makes it as if nobody had asked
 }
 
@@ -136,6 +137,9 @@ func (a *answerer) work() {
 func (a *answerer) answer(n *notification) answer {
 	t := &caller{notification: n, listener: a.listener}
 	defer t.close()
+	if what, ok := a.fixed(t); ok {
+		return what
+	}
 	switch n.nr &^ x32Bit {
 	case unix.SYS_UNAME:
 		return a.uname(t)
@@ -161,6 +165,9 @@ func (a *answerer) reply(n *notification, what answer) {
 		}
 	}
 	r := response{id: n.id, err: -int32(what.errno)}
+	if what.errno == 0 {
+		r.val = what.val
+	}
 	if what.pass {
 		r.flags = unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE
 	}

@@ -34,6 +34,9 @@ type Rules struct {
 	// Program is the filter that the tree is under, as SetProgram made it: an
 	// array of struct sock_filter.
 	Program []byte `cbor:"5,keyasint" json:"program"`
+
+	Calls  []Call  `cbor:"6,keyasint,omitempty" json:"calls,omitempty"`
+	Ioctls []Ioctl `cbor:"7,keyasint,omitempty" json:"ioctls,omitempty"`
 }
 
 // File is a file that has this content for the program, whatever it has here.
@@ -65,7 +68,7 @@ const (
 
 // Empty tells that there is nothing to answer.
 func (r *Rules) Empty() bool {
-	return r.Hostname == "" && len(r.Files)+len(r.Addresses)+len(r.Hardware) == 0
+	return r.Hostname == "" && len(r.Files)+len(r.Addresses)+len(r.Hardware)+len(r.Calls)+len(r.Ioctls) == 0
 }
 
 // Check makes sure of what the answerer relies on. nil is right.
@@ -94,7 +97,7 @@ func (r *Rules) Check() error {
 			return fmt.Errorf("virtual: hardware address %q of %q", i.Address, i.Name)
 		}
 	}
-	return nil
+	return r.checkFixed()
 }
 
 // parse gives both addresses, which are of one family.

@@ -22,19 +22,52 @@ const (
 	x32Bit    = 0x40000000 // __X32_SYSCALL_BIT
 )
 
-// named lists the calls that the answerer is asked about.
-func (r *Rules) named() []uint32 {
-	var nrs []uint32
+// entry is what the filter does about one system call.
+type entry struct {
+	nr    uint32
+	to    uint32 // SECCOMP_RET_*, unless it depends on an argument
+	arg   int    // the argument that it depends on, if cases is not empty: its lower half
+	cases []argCase
+}
+
+// argCase is a value of an argument and what it leads to. Other values pass.
+type argCase struct{ value, to uint32 }
+
+// entries are what the rules want.
+func (r *Rules) entries() []entry {
+	var list []entry
+	ask := func(nrs ...uint32) {
+		for _, nr := range nrs {
+			list = append(list, entry{nr: nr, to: unix.SECCOMP_RET_USER_NOTIF})
+		}
+	}
 	if r.Hostname != "" {
-		nrs = append(nrs, unix.SYS_UNAME)
+		ask(unix.SYS_UNAME)
 	}
 	if len(r.Files) > 0 {
-		nrs = append(nrs, unix.SYS_OPEN, unix.SYS_OPENAT, unix.SYS_OPENAT2)
+		ask(unix.SYS_OPEN, unix.SYS_OPENAT, unix.SYS_OPENAT2)
 	}
 	if len(r.Addresses) > 0 {
-		nrs = append(nrs, unix.SYS_CONNECT, unix.SYS_BIND, unix.SYS_GETSOCKNAME, unix.SYS_GETPEERNAME)
+		ask(unix.SYS_CONNECT, unix.SYS_BIND, unix.SYS_GETSOCKNAME, unix.SYS_GETPEERNAME)
 	}
-	return nrs
+	for _, c := range r.Calls {
+		list = append(list, entry{nr: answerable[c.Name], to: c.Answer.action()})
+	}
+	if len(r.Hardware)+len(r.Ioctls) > 0 {
+		list = append(list, entry{nr: unix.SYS_IOCTL, arg: 1, cases: r.ioctlCases()})
+	}
+	return list
+}
+
+func (r *Rules) ioctlCases() []argCase {
+	var cases []argCase
+	for _, i := range r.Ioctls {
+		cases = append(cases, argCase{i.Request, i.Answer.action()})
+	}
+	if len(r.Hardware) > 0 {
+		cases = append(cases, argCase{unix.SIOCGIFHWADDR, unix.SECCOMP_RET_USER_NOTIF})
+	}
+	return cases
 }
 
 // SetProgram makes the filter for the rules.
@@ -43,9 +76,6 @@ func (r *Rules) named() []uint32 {
 // the kernel finds out when it is installed that they are always allowed, and
 // does not run it for them (Linux kernel/seccomp.c:seccomp_is_const_allow, v5.11).
 func (r *Rules) SetProgram() error {
-	const lo, hi = dataArgs + 5*8, dataArgs + 5*8 + 4
-	nrs := r.named()
-	hardware := len(r.Hardware) > 0
 	insns := []bpf.Instruction{
 		bpf.LoadAbsolute{Off: dataArch, Size: 4},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: auditArch, SkipTrue: 1},
@@ -53,30 +83,15 @@ func (r *Rules) SetProgram() error {
 		bpf.LoadAbsolute{Off: dataNr, Size: 4},
 		bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: ^uint32(x32Bit)},
 	}
-	for i, nr := range nrs {
-		skip := len(nrs) - i // over the rest of them, and what allows
-		if hardware {
-			skip += 3
+	for _, e := range r.entries() {
+		block := e.block()
+		if len(block) > 255 {
+			return fmt.Errorf("virtual: too many rules about system call %d", e.nr)
 		}
-		insns = append(insns, bpf.JumpIf{Cond: bpf.JumpEqual, Val: nr, SkipTrue: uint8(skip)})
+		insns = append(insns, bpf.JumpIf{Cond: bpf.JumpEqual, Val: e.nr, SkipFalse: uint8(len(block))})
+		insns = append(insns, block...)
 	}
-	if hardware {
-		insns = append(insns,
-			bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.SYS_IOCTL, SkipFalse: 2},
-			bpf.LoadAbsolute{Off: dataArgs + 8, Size: 4},
-			bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.SIOCGIFHWADDR, SkipTrue: 1},
-		)
-	}
-	insns = append(insns,
-		bpf.RetConstant{Val: unix.SECCOMP_RET_ALLOW},
-		bpf.LoadAbsolute{Off: lo, Size: 4},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(task.Mark & 0xffffffff), SkipFalse: 3},
-		bpf.LoadAbsolute{Off: hi, Size: 4},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(task.Mark >> 32), SkipFalse: 1},
-		bpf.RetConstant{Val: unix.SECCOMP_RET_ALLOW},
-		bpf.RetConstant{Val: unix.SECCOMP_RET_USER_NOTIF},
-	)
-	raw, err := bpf.Assemble(insns)
+	raw, err := bpf.Assemble(append(insns, bpf.RetConstant{Val: unix.SECCOMP_RET_ALLOW}))
 	if err != nil {
 		return fmt.Errorf("virtual: %w", err)
 	}
@@ -87,6 +102,26 @@ func (r *Rules) SetProgram() error {
 		r.Program = binary.LittleEndian.AppendUint32(r.Program, i.K)
 	}
 	return nil
+}
+
+// block is the code for one call. Our own, which task.Mark marks, are allowed.
+func (e *entry) block() []bpf.Instruction {
+	const last = dataArgs + 5*8
+	insns := []bpf.Instruction{
+		bpf.LoadAbsolute{Off: last, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(task.Mark & 0xffffffff), SkipFalse: 3},
+		bpf.LoadAbsolute{Off: last + 4, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(task.Mark >> 32), SkipFalse: 1},
+		bpf.RetConstant{Val: unix.SECCOMP_RET_ALLOW},
+	}
+	if len(e.cases) == 0 {
+		return append(insns, bpf.RetConstant{Val: e.to})
+	}
+	insns = append(insns, bpf.LoadAbsolute{Off: dataArgs + 8*uint32(e.arg), Size: 4})
+	for _, c := range e.cases {
+		insns = append(insns, bpf.JumpIf{Cond: bpf.JumpEqual, Val: c.value, SkipFalse: 1}, bpf.RetConstant{Val: c.to})
+	}
+	return append(insns, bpf.RetConstant{Val: unix.SECCOMP_RET_ALLOW})
 }
 
 // FilterFlags are those that the filter is installed with. Once the answerer

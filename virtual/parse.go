@@ -47,6 +47,8 @@ var things = []struct {
 	{"file", "file PATH [from=PATH]", parseFile},
 	{"address", "address IP [is=IP]", parseAddress},
 	{"mac", "mac INTERFACE [ADDRESS]", parseMAC},
+	{"call", "call NAME errno=ERROR|value=N", parseCall},
+	{"ioctl", "ioctl REQUEST errno=ERROR|[value=N] [bytes=HEX]", parseIoctl},
 }
 
 func thingNames() string {

@@ -130,6 +130,11 @@ func TestCheck(t *testing.T) {
 		func(r *Rules) { r.Files = []File{{Path: "etc"}} },
 		func(r *Rules) { r.Addresses = []Address{{"10.0.0.1", "::1"}} },
 		func(r *Rules) { r.Hardware = []Interface{{"eth0", "x"}} },
+		func(r *Rules) { r.Calls = []Call{{"exit", Fixed{Errno: 1}}} },
+		func(r *Rules) { r.Calls = []Call{{"getuid", Fixed{Errno: 1, Value: 1}}} },
+		func(r *Rules) { r.Calls = []Call{{"getuid", Fixed{Bytes: []byte{1}}}} },
+		func(r *Rules) { r.Ioctls = []Ioctl{{1, Fixed{Errno: 4096}}} },
+		func(r *Rules) { r.Ioctls = make([]Ioctl, maxIoctls+1) },
 	} {
 		bad := good
 		change(&bad)
@@ -142,30 +147,34 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// verdict is what the filter says to a call.
+func verdict(t *testing.T, r *Rules, arch uint32, nr uint32, args [6]uint64) uint32 {
+	t.Helper()
+	data := binary.BigEndian.AppendUint32(nil, nr) // as task.seccompAction
+	data = binary.BigEndian.AppendUint32(data, arch)
+	for _, v := range append([]uint64{0}, args[:]...) {
+		data = binary.BigEndian.AppendUint32(data, uint32(v))
+		data = binary.BigEndian.AppendUint32(data, uint32(v>>32))
+	}
+	var raw []bpf.RawInstruction
+	for b := r.Program; len(b) > 0; b = b[insnSize:] {
+		raw = append(raw, bpf.RawInstruction{Op: binary.LittleEndian.Uint16(b), Jt: b[2], Jf: b[3], K: binary.LittleEndian.Uint32(b[4:])})
+	}
+	insns, all := bpf.Disassemble(raw)
+	vm, err := bpf.NewVM(insns)
+	if err != nil || !all {
+		t.Fatal(all, err)
+	}
+	ret, err := vm.Run(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return uint32(ret)
+}
+
 // TestProgram asks the filter about calls.
 func TestProgram(t *testing.T) {
-	ask := func(r *Rules, arch uint32, nr uint32, args [6]uint64) uint32 {
-		data := binary.BigEndian.AppendUint32(nil, nr) // as task.seccompAction
-		data = binary.BigEndian.AppendUint32(data, arch)
-		for _, v := range append([]uint64{0}, args[:]...) {
-			data = binary.BigEndian.AppendUint32(data, uint32(v))
-			data = binary.BigEndian.AppendUint32(data, uint32(v>>32))
-		}
-		var raw []bpf.RawInstruction
-		for b := r.Program; len(b) > 0; b = b[insnSize:] {
-			raw = append(raw, bpf.RawInstruction{Op: binary.LittleEndian.Uint16(b), Jt: b[2], Jf: b[3], K: binary.LittleEndian.Uint32(b[4:])})
-		}
-		insns, all := bpf.Disassemble(raw)
-		vm, err := bpf.NewVM(insns)
-		if err != nil || !all {
-			t.Fatal(all, err)
-		}
-		ret, err := vm.Run(data)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return uint32(ret)
-	}
+	ask := func(r *Rules, arch uint32, nr uint32, args [6]uint64) uint32 { return verdict(t, r, arch, nr, args) }
 	const i386, mark = 0x40000003, task.Mark & (1<<64 - 1)
 	hardware := []Interface{{"eth0", "02:00:5e:00:53:01"}}
 	addresses := []Address{{"10.0.0.1", "10.0.0.1"}}
@@ -207,6 +216,49 @@ func TestProgram(t *testing.T) {
 		}
 		if got := ask(&c.rules, auditArch, unix.SYS_IOCTL, [6]uint64{1: unix.SIOCGIFHWADDR}); got != want {
 			t.Errorf("%+v: SIOCGIFHWADDR: %#x", c.rules, got)
+		}
+	}
+}
+
+// TestFixed: answers that are errors are the filter's own, others the answerer's;
+// all rules that there may be fit into one filter.
+func TestFixed(t *testing.T) {
+	var text strings.Builder
+	for name := range answerable {
+		fmt.Fprintf(&text, "call %s errno=EPERM\n", name)
+	}
+	for i := range maxIoctls {
+		fmt.Fprintf(&text, "ioctl %#x value=%d bytes=0a\n", i, i)
+	}
+	all := Rules{Hostname: "h", Files: []File{{Path: "/x"}}, Addresses: []Address{{"10.0.0.1", "10.0.0.1"}}, Hardware: []Interface{{"eth0", "02:00:5e:00:53:01"}}}
+	if err := errors.Join(apply(t, &all, fixed{}, text.String()), all.SetProgram(), all.Check()); err != nil {
+		t.Fatal(err)
+	}
+	if err := apply(t, &all, fixed{}, "ioctl 0xffffffff errno=EPERM"); err == nil {
+		t.Error("one ioctl too many")
+	}
+	r := Rules{}
+	const some = "call getuid value=0x10\ncall mlockall errno=EPERM\nioctl 7 errno=ENOTTY\nioctl 0x8 value=1"
+	if err := errors.Join(apply(t, &r, fixed{}, some), r.SetProgram()); err != nil {
+		t.Fatal(err)
+	}
+	const permit, ask = unix.SECCOMP_RET_ALLOW, unix.SECCOMP_RET_USER_NOTIF
+	for _, c := range []struct {
+		nr   uint32
+		args [6]uint64
+		want uint32
+	}{
+		{unix.SYS_GETUID, [6]uint64{}, ask},
+		{unix.SYS_GETUID, [6]uint64{5: task.Mark & (1<<64 - 1)}, permit},
+		{unix.SYS_GETGID, [6]uint64{}, permit},
+		{unix.SYS_MLOCKALL, [6]uint64{}, unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)},
+		{unix.SYS_MLOCKALL, [6]uint64{5: task.Mark & (1<<64 - 1)}, permit},
+		{unix.SYS_IOCTL, [6]uint64{1: 7 | 1<<40}, unix.SECCOMP_RET_ERRNO | uint32(unix.ENOTTY)},
+		{unix.SYS_IOCTL, [6]uint64{1: 8}, ask},
+		{unix.SYS_IOCTL, [6]uint64{1: 9}, permit},
+	} {
+		if got := verdict(t, &r, auditArch, c.nr, c.args); got != c.want {
+			t.Errorf("call %d with %x: %#x, want %#x", c.nr, c.args, got, c.want)
 		}
 	}
 }
