@@ -56,7 +56,7 @@ var answerable = map[string]uint32{
 	"kcmp": unix.SYS_KCMP, "keyctl": unix.SYS_KEYCTL, "landlock_create_ruleset": unix.SYS_LANDLOCK_CREATE_RULESET,
 	"memfd_create": unix.SYS_MEMFD_CREATE, "memfd_secret": unix.SYS_MEMFD_SECRET, "mlock": unix.SYS_MLOCK, "mlock2": unix.SYS_MLOCK2,
 	"mlockall": unix.SYS_MLOCKALL, "mount": unix.SYS_MOUNT, "open_tree": unix.SYS_OPEN_TREE, "perf_event_open": unix.SYS_PERF_EVENT_OPEN,
-	"pidfd_getfd": unix.SYS_PIDFD_GETFD, "pivot_root": unix.SYS_PIVOT_ROOT, "pkey_alloc": unix.SYS_PKEY_ALLOC, "ptrace": unix.SYS_PTRACE,
+	"pidfd_getfd": unix.SYS_PIDFD_GETFD, "pivot_root": unix.SYS_PIVOT_ROOT, "pkey_alloc": unix.SYS_PKEY_ALLOC,
 	"quotactl": unix.SYS_QUOTACTL, "readahead": unix.SYS_READAHEAD, "reboot": unix.SYS_REBOOT, "request_key": unix.SYS_REQUEST_KEY,
 	"sched_setaffinity": unix.SYS_SCHED_SETAFFINITY, "sched_setattr": unix.SYS_SCHED_SETATTR, "sched_setparam": unix.SYS_SCHED_SETPARAM,
 	"sched_setscheduler": unix.SYS_SCHED_SETSCHEDULER, "set_mempolicy": unix.SYS_SET_MEMPOLICY, "setdomainname": unix.SYS_SETDOMAINNAME,
