@@ -26,7 +26,6 @@ func (w *Writer) Commit(m Manifest, records []byte) (Manifest, error) {
 	if w.failed != nil {
 		return Manifest{}, w.failed
 	}
-	w.freeBuffers()
 	c := commit{Writer: w, m: m, records: records}
 	defer c.closeFiles()
 	for _, s := range commitSteps {
@@ -75,8 +74,12 @@ func (w *Writer) faultBefore(step string) error {
 	return w.fault(step)
 }
 
-// trimPages cuts off the room at the end of the pages file that was not used.
+// trimPages waits for the last pages and cuts off the room at the end of their
+// file that was not used.
 func (c *commit) trimPages() error {
+	if err := c.flush(); err != nil {
+		return err
+	}
 	used := c.next.Load()
 	c.m.Parts.Pages = Part{Size: used}
 	if used == c.size {

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// writeBuffer is a worker's buffer, and so the longest write: 64 MiB take
+	// writeBuffer is the size of a batch, and so the longest write: 64 MiB take
 	// 40 ms in writes of 256 KiB and 27 ms in writes of 1 MiB.
 	writeBuffer = 1 << 20
 
@@ -37,35 +37,51 @@ type Dump struct {
 	Ranges []Range // page aligned, not overlapping others of the same space
 }
 
-// WritePages stores the pages of all dumps, but for those that are zero, with
-// several workers and a small amount of memory of its own. It may be called
-// again for more. The first error ends it, and the image: what is left is to
-// call Abort.
+// WritePages stores the pages of all dumps, but for those that are zero. It
+// returns when it has read them, so that the memory may change again; what has
+// not reached the disk by then is written meanwhile, and Commit waits for it. It
+// may be called again for more. The first error ends it, and the image: what is
+// left is to call Abort.
 //
 // progress, when not nil, gets how many bytes of the ranges have been dealt
-// with since the last call; it is called from several goroutines at once.
+// with since the last call; it is called from several goroutines at once, and
+// not after WritePages has returned.
 func (w *Writer) WritePages(dumps []Dump, progress func(bytes int64)) error {
 	if w.done || w.failed != nil {
 		return fmt.Errorf("%s: no more pages after commit, abort or an error", w.dir)
 	}
+	w.failed = w.writePages(dumps, progress)
+	return w.failed
+}
+
+func (w *Writer) writePages(dumps []Dump, progress func(bytes int64)) error {
 	total, err := countBytes(dumps)
-	if err != nil {
-		w.failed = err
+	if err != nil || total == 0 {
 		return err
 	}
-	if total == 0 {
-		return nil
+	if err := w.flush(); err != nil {
+		return err
 	}
 	if err := w.reserve(int64(total)); err != nil {
-		w.failed = err
 		return err
 	}
+	pieces := (total + writeBuffer - 1) / writeBuffer
+	w.behind = startWriting(w.store, pieces)
 	cut := &cutter{dumps: dumps}
 	var c crew
-	w.failed = c.run(workersFor((total+writeBuffer-1)/writeBuffer), func() error {
-		return w.work(cut, &c, progress)
-	})
-	return w.failed
+	err = c.run(workersFor(pieces), func() error { return w.behind.fill(cut, &c, progress) })
+	w.behind.noMore()
+	return err
+}
+
+// flush waits until all that has been read is written, or an error has ended that.
+func (w *Writer) flush() error {
+	if w.behind == nil {
+		return nil
+	}
+	err := w.behind.wait()
+	w.behind = nil
+	return err
 }
 
 // countBytes adds up the ranges of all dumps, and refuses those that no memory
@@ -103,78 +119,22 @@ func (w *Writer) reserve(n int64) error {
 	return nil
 }
 
-// work is one worker's: gather pages from the dumps, and store them.
-func (w *Writer) work(cut *cutter, c *crew, progress func(int64)) error {
-	buf, err := w.takeBuffer()
-	if err != nil {
+// store writes the batch at the next free offset.
+func (w *Writer) store(b *pageBatch) error {
+	if b.n == 0 {
+		return nil
+	}
+	end := w.next.Add(int64(b.n))
+	off := end - int64(b.n)
+	b.seal(uint64(off))
+	if _, err := w.pages.WriteAt(b.buf[:b.n], off); err != nil {
 		return err
 	}
-	defer w.giveBuffer(buf)
-	b := pageBatch{buf: buf}
-	var ranges [gatherMost / PageSize]Range
-	for !c.stopped() {
-		if len(b.buf)-b.n < minTake {
-			if err := w.store(&b, progress); err != nil {
-				return err
-			}
-		}
-		dump, ranges := cut.next(ranges[:0], uint64(min(len(b.buf)-b.n, gatherMost)))
-		if dump == nil {
-			return w.store(&b, progress)
-		}
-		if err := b.gather(dump, ranges); err != nil {
-			return fmt.Errorf("read pages of space %d: %w", dump.Space, err)
-		}
-	}
-	return nil
-}
-
-// store writes the batch at the next free offset, and empties it.
-func (w *Writer) store(b *pageBatch, progress func(int64)) error {
-	if b.n > 0 {
-		end := w.next.Add(int64(b.n))
-		off := end - int64(b.n)
-		b.seal(uint64(off))
-		if _, err := w.pages.WriteAt(b.buf[:b.n], off); err != nil {
-			return err
-		}
-		w.mu.Lock()
-		w.extents = append(w.extents, b.extents...)
-		w.size = max(w.size, end)
-		w.mu.Unlock()
-	}
-	if progress != nil && b.seen > 0 {
-		progress(b.seen)
-	}
-	*b = pageBatch{buf: b.buf, extents: b.extents[:0]}
-	return nil
-}
-
-// takeBuffer returns a buffer for one worker.
-func (w *Writer) takeBuffer() ([]byte, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if n := len(w.buffers); n > 0 {
-		buf := w.buffers[n-1]
-		w.buffers = w.buffers[:n-1]
-		return buf, nil
-	}
-	return alignedBuffer(writeBuffer)
-}
-
-// giveBuffer keeps buf for the next worker.
-func (w *Writer) giveBuffer(buf []byte) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.buffers = append(w.buffers, buf)
-}
-
-// freeBuffers frees all buffers.
-func (w *Writer) freeBuffers() {
-	for _, b := range w.buffers {
-		freeBuffer(b)
-	}
-	w.buffers = nil
+	w.extents = append(w.extents, b.extents...)
+	w.size = max(w.size, end)
+	return nil
 }
 
 // A pageBatch is a buffer being filled with pages, to be written in one piece.
@@ -182,20 +142,18 @@ type pageBatch struct {
 	buf     []byte
 	n       int      // bytes of buf in use
 	extents []Extent // of those bytes; Offset is in buf until sealed
-	seen    int64    // bytes of ranges read, zero pages included
 }
 
 // gather reads the ranges of one dump into b, which has room for them, and
-// keeps the pages that are not zero.
-func (b *pageBatch) gather(d *Dump, ranges []Range) error {
+// keeps the pages that are not zero. It returns how many bytes it has read.
+func (b *pageBatch) gather(d *Dump, ranges []Range) (int64, error) {
 	var size int
 	for _, r := range ranges {
 		size += int(r.Len())
 	}
 	if err := d.Source.ReadPages(b.buf[b.n:b.n+size], ranges); err != nil {
-		return err
+		return 0, err
 	}
-	b.seen += int64(size)
 	at := b.n
 	for _, r := range ranges {
 		for addr := r.Start; addr < r.End; addr += PageSize {
@@ -205,7 +163,7 @@ func (b *pageBatch) gather(d *Dump, ranges []Range) error {
 			at += PageSize
 		}
 	}
-	return nil
+	return int64(size), nil
 }
 
 // keep adds the page at buf[at:] to the batch.

@@ -43,9 +43,9 @@ type Writer struct {
 
 	next    atomic.Int64 // offset in pages that the next worker gets
 	size    int64        // of the pages file, room for the future included
-	mu      sync.Mutex   // guards extents, buffers
+	mu      sync.Mutex   // guards extents and size
 	extents []Extent
-	buffers [][]byte // of workers, to be used again
+	behind  *writeBehind // of the last WritePages, or nil
 
 	failed error // why Commit must not happen any more
 	done   bool  // committed or aborted
@@ -162,7 +162,7 @@ func (w *Writer) Abort() error {
 		return nil
 	}
 	w.done = true
-	w.freeBuffers()
+	_ = w.flush() // nobody is to write any more; the error is known, or does not matter now
 	var errs []error
 	if w.manifest != nil { // nothing in the directory is ours before
 		errs = append(errs, removeFiles(w.dir))
