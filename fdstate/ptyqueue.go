@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"supervise/internal/task"
 )
 
 // PtyQueue is what is under way between the two sides of a pty.
@@ -261,7 +263,7 @@ const ptyPatience = 2 * time.Second
 
 // until waits for the kernel.
 func until(what string, fn func() (bool, error)) error {
-	for deadline := time.Now().Add(ptyPatience); ; time.Sleep(20 * time.Microsecond) {
+	for deadline := time.Now().Add(ptyPatience); ; task.Nap(20 * time.Microsecond) {
 		done, err := fn()
 		if err != nil || done {
 			return err

@@ -160,7 +160,7 @@ func addOption(b *task.Batch, fd, level, name, value int) *task.Call {
 // awaitFlows waits for data to arrive, and gives the flows where some is left.
 func awaitFlows(flows []flow, patience time.Duration) (left []flow, err error) {
 	const moment = 200 * time.Microsecond
-	for deadline := time.Now().Add(patience); ; time.Sleep(moment) {
+	for deadline := time.Now().Add(patience); ; task.Nap(moment) {
 		left = nil
 		for _, f := range flows {
 			more, err := f.move()
@@ -291,7 +291,7 @@ func awaitRoom(flows []flow, patience time.Duration) (left []flow, err error) {
 			return left, err
 		}
 		const moment = 200 * time.Microsecond
-		time.Sleep(moment)
+		task.Nap(moment)
 	}
 }
 

@@ -4,6 +4,9 @@ package main
 import (
 	"io"
 	"os"
+	"reflect"
+	"slices"
+	"strings"
 
 	"github.com/alecthomas/kong"
 
@@ -66,11 +69,9 @@ func main() {
 // process is to end by the signal that a program has died by.
 func run(args []string, stdout, stderr io.Writer) int {
 	out := newOutput(stdout, stderr)
-	var commands cli
 	exited := exitOK
-	parser := newParser(&commands, out)
 	status := guard(func() error {
-		ctx, err := parser.Parse(args)
+		ctx, err := parse(args, out)
 		if err != nil {
 			return &usageError{err}
 		}
@@ -83,8 +84,34 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return exitCode(status)
 }
 
-// newParser makes the parser of the command line.
-func newParser(commands *cli, out *output) *kong.Kong {
+// parse parses the command line. Most are right, and then the grammar of one
+// command is enough: that of all takes 3 ms, a fifth of a small restart.
+func parse(args []string, out *output) (*kong.Context, error) {
+	if command := grammarOf(args); command != nil {
+		if ctx, err := newParser(command, out).Parse(args); err == nil {
+			return ctx, nil
+		}
+	}
+	return newParser(new(cli), out).Parse(args)
+}
+
+// grammarOf is the part of cli that is about the command named first, or nil
+// where that is not enough, since somebody may ask for help.
+func grammarOf(args []string) any {
+	if len(args) == 0 || slices.ContainsFunc(args, asksForHelp) {
+		return nil
+	}
+	field, ok := reflect.TypeFor[cli]().FieldByNameFunc(func(name string) bool { return strings.ToLower(name) == args[0] })
+	if _, command := field.Tag.Lookup("cmd"); !ok || !command {
+		return nil
+	}
+	return reflect.New(reflect.StructOf([]reflect.StructField{{Name: field.Name, Type: field.Type, Tag: field.Tag}})).Interface()
+}
+
+func asksForHelp(arg string) bool { return arg == "--help" || arg == "-h" }
+
+// newParser makes the parser of the command line, or of one command.
+func newParser(commands any, out *output) *kong.Kong {
 	return kong.Must(commands,
 		kong.Name("supervise"),
 		kong.Description(description+"\n\n"+exitHelp),

@@ -19,11 +19,11 @@ func (c *manCmd) Help() string {
 	return "Writes supervise.1 and a page for each command, from the same model as the command line. make install puts them into their place."
 }
 
-func (c *manCmd) Run(app *kong.Kong) error {
+func (c *manCmd) Run(out *output) error {
 	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
 		return err
 	}
-	m := manual(app.Model)
+	m := manual(newParser(new(cli), out).Model) // that of all commands
 	for name, text := range m.Pages() {
 		if err := os.WriteFile(filepath.Join(c.Dir, name), []byte(text), 0o644); err != nil {
 			return err

@@ -44,7 +44,7 @@ func (p *Process) EndLeader(code int) error {
 	}
 	p.Threads = p.Threads[1:]
 	p.PID = PID(p.Leader().TID)
-	for end := time.Now().Add(leaderTime); time.Now().Before(end); time.Sleep(50 * time.Microsecond) {
+	for end := time.Now().Add(leaderTime); time.Now().Before(end); Nap(50 * time.Microsecond) {
 		st, err := procfs.ReadTaskStat(int(p.PID), int(t.TID))
 		if err != nil {
 			return goneErr("look at", t.TID, err)

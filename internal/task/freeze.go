@@ -178,7 +178,7 @@ func (f *freezer) whyNotSeized(pid PID, tid TID, cause error) (mine bool, err er
 
 // awaitAll waits until every attached thread is stopped.
 func (f *freezer) awaitAll(deadline time.Time) error {
-	for nap := 10 * time.Microsecond; ; nap = min(2*nap, time.Millisecond) {
+	for pause := 10 * time.Microsecond; ; pause = min(2*pause, time.Millisecond) {
 		var late *Thread
 		for _, t := range f.held {
 			if t.stopped {
@@ -197,7 +197,7 @@ func (f *freezer) awaitAll(deadline time.Time) error {
 		if time.Now().After(deadline) {
 			return late.stuck()
 		}
-		time.Sleep(nap)
+		Nap(pause)
 	}
 }
 

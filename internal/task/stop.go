@@ -127,7 +127,7 @@ func (t *Thread) awaitAny() error {
 	if reaped, err := t.reapMates(); reaped || err != nil {
 		return err
 	}
-	time.Sleep(100 * time.Microsecond) // peekWait would not sleep
+	Nap(20 * time.Microsecond) // peekWait would not sleep
 	return nil
 }
 
