@@ -1,11 +1,8 @@
 package restorer
 
 import (
-	"errors"
 	"fmt"
 	"os"
-
-	"golang.org/x/sys/unix"
 
 	"supervise/internal/procfs"
 	"supervise/memimg"
@@ -13,30 +10,6 @@ import (
 	"supervise/taskstate"
 	"supervise/treestate"
 )
-
-// idsPlan is how the tree gets its old ids back.
-type idsPlan struct {
-	// namespace: in a new pid namespace, where all ids are free. Otherwise in
-	// ours.
-	namespace bool
-	// status is the descriptor of the namespace's init for the root's wait status.
-	status int
-	// user: the namespace belongs to a new user namespace, since we have no
-	// privilege to make one in ours.
-	user bool
-	// ipc: in a new ipc namespace.
-	ipc bool
-	// net: in a new network namespace.
-	net bool
-}
-
-// keep lists the descriptors that the builder needs to the end.
-func (p *idsPlan) keep() []int {
-	if p.namespace {
-		return []int{p.status}
-	}
-	return nil
-}
 
 // plan reads the image and finds every reason why it cannot be restarted here.
 func (r *restart) plan() error {
@@ -72,7 +45,7 @@ func (r *restart) plan() error {
 	if err := r.checkHost(); err != nil {
 		return err
 	}
-	if r.ids, err = planIDs(r.tree, r.private); err != nil {
+	if r.ids, err = r.planIDs(); err != nil {
 		return err
 	}
 	r.planIPC()
@@ -102,35 +75,6 @@ func (r *restart) checkHost() error {
 		return &HostError{Why: "a file that the tree maps is not as it was", Err: err, Hint: "put the file back, or use --force if it will do as it is"}
 	}
 	return nil
-}
-
-// planIDs prefers our own pid namespace, when all ids are free and we may
-// choose them (clone3 with set_tid needs CAP_SYS_ADMIN or
-// CAP_CHECKPOINT_RESTORE; a time namespace needs the former).
-func planIDs(t *treestate.Tree, private bool) (idsPlan, error) {
-	st, err := procfs.ReadStatus(os.Getpid())
-	if err != nil {
-		return idsPlan{}, err
-	}
-	if st.CapEff&(1<<unix.CAP_SYS_ADMIN) == 0 {
-		return idsPlan{namespace: true, user: true}, nil
-	}
-	for _, id := range t.IDs() {
-		private = private || taken(int(id))
-	}
-	for i := range t.Processes {
-		p := &t.Processes[i]
-		// Its parent would be us, and our death no reason to tell it.
-		for _, th := range p.Threads {
-			private = private || p.Parent == 0 && th.DeathSignal != 0
-		}
-	}
-	return idsPlan{namespace: private}, nil
-}
-
-// taken tells whether an id names a process, a thread or a process group.
-func taken(id int) bool {
-	return !errors.Is(unix.Kill(id, 0), unix.ESRCH) || !errors.Is(unix.Kill(-id, 0), unix.ESRCH)
 }
 
 // checkUsers refuses a tree of other users when we cannot become them.

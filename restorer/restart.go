@@ -28,6 +28,7 @@ type Options struct {
 	Image   string
 	Force   bool            // though files that the tree maps are not as they were
 	Detach  bool            // the tree gets a session of its own and outlives us
+	IDs     IDs             // how it gets its ids back; "" is IDsAuto
 	Net     Net             // which network namespace it lives in
 	Policy  *policy.Policy  // may be nil
 	Virtual *virtual.Wishes // that come before the image's own rules; may be nil
@@ -129,7 +130,7 @@ var stages = []stage{
 func Restart(o Options) (*Tree, error) {
 	o.Hook = plugins.WithFaults(o.Hook)
 	tree, err := attempt(o, false)
-	if isTaken(err) {
+	if isTaken(err) && o.IDs != IDsKeep {
 		tree, err = attempt(o, true)
 	}
 	return tree, err

@@ -19,6 +19,7 @@ type Handover struct {
 	Virtualize string         // file of rules, or ""
 	EnvFile    string         // or ""
 	Force      bool           // as RestartOptions.Force
+	IDs        restorer.IDs   // or ""
 	Net        restorer.Net   // or ""
 	Plugins    []plugins.Spec // hooks, too
 	Flags      []string       // that stand for rules of a policy
@@ -35,7 +36,7 @@ var pluginFlags = map[string]string{
 func (h *Handover) args() []string {
 	var args []string
 	for _, f := range []struct{ name, value string }{
-		{"--virtualize", h.Virtualize}, {"--env-file", h.EnvFile}, {"--net", string(h.Net)},
+		{"--virtualize", h.Virtualize}, {"--env-file", h.EnvFile}, {"--ids", string(h.IDs)}, {"--net", string(h.Net)},
 	} {
 		if f.value != "" {
 			args = append(args, f.name+"="+f.value)
@@ -65,7 +66,10 @@ func (h *Handover) check(o *restorer.Options, m *memimg.Manifest) error {
 			return err
 		}
 	}
-	o.Force, o.Net = h.Force, h.Net
+	o.Force, o.IDs, o.Net = h.Force, h.IDs, h.Net
+	if o.IDs == restorer.IDsKeep {
+		o.IDs = restorer.IDsAuto // the ids are taken by the tree that is there
+	}
 	_, err = plugins.Load(allPlugins(m, h.Plugins))
 	return err
 }

@@ -30,6 +30,7 @@ type RestartOptions struct {
 	Dir      string         // of jobs
 	FixedDir bool           // record the job in Dir even if the image lies in another directory of jobs
 	Policy   *policy.Policy // for this restart
+	IDs      restorer.IDs
 	Net      restorer.Net
 	Virtual  *virtual.Wishes // that come before the snapshot's own rules, or nil
 
@@ -100,6 +101,7 @@ func Restart(o RestartOptions) (*Restarted, error) {
 		Force:    o.Force,
 		Detach:   o.Detach,
 		Policy:   o.Policy,
+		IDs:      o.IDs,
 		Net:      o.Net,
 		Virtual:  o.Virtual,
 		Hook:     hook,

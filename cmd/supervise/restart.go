@@ -19,6 +19,7 @@ type restartCmd struct {
 	Force   bool   `help:"Even if programs, libraries or other files that it maps have been replaced since the snapshot."`
 	PidFile string `help:"Write the host pid of the tree's root here, last of all." placeholder:"FILE" type:"path"`
 	Net     string `help:"Network namespace: host (this one), private (one of the tree's own, with its addresses, from which nothing leads outside), or as-before." enum:"as-before,host,private" default:"as-before" placeholder:"WHICH"`
+	Ids     string `name:"ids" help:"Process ids: keep (the old ones in this pid namespace, or no restart: takes CAP_SYS_ADMIN), namespace (in a pid namespace of the tree's own), or auto (keep where that can be)." enum:"auto,keep,namespace" default:"auto" placeholder:"HOW"`
 	EnvFile string `help:"Change environment variables of the tree as this file says (docs/plugins.md)." placeholder:"FILE" type:"path"`
 	Answer  string `hidden:"" placeholder:"FD:ID"`
 	JSON    bool   `name:"json" help:"With --detach: print facts about the tree as JSON."`
@@ -169,6 +170,7 @@ func (c *restartCmd) restart(out *output, found *supervisor.FoundImage, answer s
 		Again:    c.handover(),
 
 		Policy:     rules,
+		IDs:        restorer.IDs(c.Ids),
 		Net:        restorer.Net(c.Net),
 		Virtual:    wishes,
 		PolicyFile: cmp.Or(c.Policy, manifest.Summary.Policy),
@@ -188,6 +190,7 @@ func (c *restartCmd) handover() supervisor.Handover {
 		Virtualize: c.Virtualize,
 		EnvFile:    c.EnvFile,
 		Force:      c.Force,
+		IDs:        restorer.IDs(c.Ids),
 		Net:        restorer.Net(c.Net),
 		Plugins:    c.specs(),
 		Flags:      c.flags(),
