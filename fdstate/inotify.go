@@ -38,9 +38,11 @@ func captureInotify(d *Desc, s *Survey) (Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	lost, err := d.eventsWait(s)
-	if err != nil {
-		return nil, err
+	unread := d.refuseEvents()
+	var refused *Refusal
+	lost := s.waited && errors.As(unread, &refused)
+	if unread != nil && !lost {
+		return nil, unread
 	}
 	names, err := s.findWatched()
 	if err != nil {
@@ -59,21 +61,18 @@ func captureInotify(d *Desc, s *Survey) (Record, error) {
 	return rec, nil
 }
 
-// eventsWait tells whether there are events to be read. They are refused as
-// long as the program may still read them.
-func (d *Desc) eventsWait(s *Survey) (waits bool, err error) {
-	err = d.look(func(fd int) error {
+// refuseEvents refuses an instance with events to be read.
+func (d *Desc) refuseEvents() error {
+	return d.look(func(fd int) error {
 		n, err := unix.IoctlGetInt(fd, fionread)
 		if err != nil {
 			return fmt.Errorf("ioctl FIONREAD: %w", err)
 		}
-		waits = n > 0
-		if waits && !s.waited {
+		if n > 0 {
 			return RefuseNow(fmt.Sprintf("%d bytes of events wait to be read from it", n))
 		}
 		return nil
 	})
-	return waits, err
 }
 
 // Restore makes an instance without watches. What is put into its queue comes

@@ -71,6 +71,8 @@ var Kinds = []Kind{ // tags are in images: never renumber
 	{Tag: 12, Name: "epoll", Match: anon("[eventpoll]"), Capture: captureEpoll, New: record[Epoll]},
 	{Tag: 13, Name: "pidfd", Match: isPidfd, Capture: capturePidfd, New: record[Pidfd], Late: true},
 	{Tag: 14, Name: "inotify", Match: anon("inotify"), Capture: captureInotify, New: record[Inotify]},
+	{Tag: 104, Name: "fanotify", Match: anon("[fanotify]"), Capture: captureFanotify, New: record[Fanotify],
+		Only: "without permission events, and when its events have been read"},
 	{Tag: tagMqueue, Name: "posix message queue", Match: isMessageQueue, Capture: captureMqueue, New: record[Mqueue], Shared: true},
 	{Tag: 15, Name: "hung-up terminal", Match: isHungUp, Capture: captureHungUp, New: record[HungUp], Shared: true},
 
@@ -84,7 +86,6 @@ var Kinds = []Kind{ // tags are in images: never renumber
 	{Tag: 101, Name: "userfaultfd", Match: anon("[userfaultfd]"), Why: "its registered ranges and waiting faults cannot be read back"},
 	{Tag: 102, Name: "perf event", Match: anon("[perf_event]"), Why: "performance counters belong to this host's hardware"},
 	{Tag: 103, Name: "bpf object", Match: isBPF, Why: "bpf objects live in the kernel and cannot be read back"},
-	{Tag: 104, Name: "fanotify", Match: anon("[fanotify]"), Why: "its marks and pending events cannot be captured yet"},
 	{Tag: 106, Name: "landlock ruleset", Match: anon("[landlock-ruleset]"), Why: "its rules cannot be read back"},
 	{Tag: 107, Name: "kvm", Match: isKVM, Why: "virtual machines cannot be read back"},
 	{Tag: 108, Name: "seccomp notify", Match: anon("seccomp notify"), Why: "a seccomp listener belongs to a filter of a running process"},

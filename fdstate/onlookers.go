@@ -3,6 +3,7 @@ package fdstate
 import (
 	"os"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -31,26 +32,26 @@ func onlookers() map[fileKey]bool {
 			continue
 		}
 		for _, fd := range fds {
-			if link, err := procfs.FDLink(pid, fd); err == nil && link == "anon_inode:inotify" {
-				addOnlooker(seen, pid, fd)
+			if link, err := procfs.FDLink(pid, fd); err == nil && strings.Contains(link, "notify") {
+				addOnlooker(seen, pid, fd, link)
 			}
 		}
 	}
 	return seen
 }
 
-func addOnlooker(seen map[fileKey]bool, pid, fd int) {
+func addOnlooker(seen map[fileKey]bool, pid, fd int, link string) {
 	info, err := procfs.ReadFDInfo(pid, fd)
 	if err != nil {
 		return
 	}
-	watches, err := info.Inotify()
+	files, err := watches(link, &info)
 	if err != nil {
 		return
 	}
-	for _, in := range watches {
-		if in.Mask&opens != 0 {
-			seen[watchKey(in.Sdev, in.Ino, in.HandleType, in.Handle)] = true
+	for _, f := range files {
+		if f.mask&opens != 0 {
+			seen[f.key] = true
 		}
 	}
 }

@@ -103,18 +103,43 @@ func (w *watched) want(d *Desc) error {
 			w.inodes[d.Stat.Ino], w.where[key.sdev] = true, true
 		}
 	}
-	if d.anonName() != "inotify" {
-		return nil
-	}
-	watches, err := d.Info.Inotify()
-	for _, in := range watches {
-		key := watchKey(in.Sdev, in.Ino, in.HandleType, in.Handle)
-		if _, ok := w.wanted[key]; !ok {
-			w.wanted[key] = false
+	files, err := watches(d.Link, &d.Info)
+	for _, f := range files {
+		if _, ok := w.wanted[f.key]; !ok {
+			w.wanted[f.key] = false
 		}
-		w.inodes[in.Ino], w.where[in.Sdev] = true, true
+		w.inodes[f.ino], w.where[f.key.sdev] = true, true
 	}
 	return err
+}
+
+// watchedFile is what fdinfo says of a watch.
+type watchedFile struct {
+	key  fileKey
+	ino  uint64
+	mask uint32 // the bits of events are the same for inotify and fanotify
+}
+
+// watches lists the files that a descriptor watches: none if its link is not of
+// such a kind.
+func watches(link string, info *procfs.FDInfo) (files []watchedFile, err error) {
+	switch link {
+	case "anon_inode:inotify":
+		in, err := info.Inotify()
+		for _, w := range in {
+			files = append(files, watchedFile{watchKey(w.Sdev, w.Ino, w.HandleType, w.Handle), w.Ino, w.Mask})
+		}
+		return files, err
+	case "anon_inode:[fanotify]":
+		group, err := info.Fanotify()
+		for _, m := range group.Marks {
+			if m.On == procfs.OnInode {
+				files = append(files, watchedFile{watchKey(m.Sdev, m.Ino, m.HandleType, m.Handle), m.Ino, m.Mask})
+			}
+		}
+		return files, err
+	}
+	return nil, nil
 }
 
 // searchKnown tries the names that the tree's processes have in use, and the

@@ -64,6 +64,7 @@ func newPlace(t testing.TB, u user) *place {
 	t.Cleanup(func() {
 		p.nothingIn("tmp", "home")
 		p.noteSysV()
+		unmountBelow(t, dir)
 		os.RemoveAll(dir)
 	})
 	return p

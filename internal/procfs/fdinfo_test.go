@@ -81,12 +81,30 @@ func TestFDInfoMalformed(t *testing.T) {
 	for _, rest := range []string{
 		"x\n", "eventfd-count: 1\n", "sigmask:\t\n", "inotify wd:\n", "tfd: 1\n",
 		"inotify wd:1 ino:1 sdev:1 mask:1 ignored_mask:0 fhandle-bytes:ffffffff fhandle-type:1 f_handle:00\n",
+		"fanotify flags:0\n", "fanotify flags:0 event-flags:0\nfanotify mnt_ns:1 mflags:0 mask:1 ignored_mask:0\n",
+		"fanotify flags:0 event-flags:0\nfanotify sdev:1 mflags:0 mask:1 ignored_mask:0 fhandle-bytes:1 fhandle-type:1 f_handle:00\n",
 	} {
 		info := must(parseFDInfo([]byte(head + rest)))(t)
 		if kinds := decoded(&info); len(kinds) > 0 {
 			t.Errorf("%q decoded as %v", rest, kinds)
 		}
 	}
+}
+
+// TestFanotify takes a group with marks of every kind, as Linux 6.18 shows it.
+func TestFanotify(t *testing.T) {
+	const text = "pos:\t0\nflags:\t02004002\nmnt_id:\t17\nino:\t20\nfanotify flags:17 event-flags:88000\n" +
+		"fanotify sdev:1b mflags:440 mask:10000 ignored_mask:40000002\nfanotify mnt_id:1e mflags:0 mask:8 ignored_mask:0\n" +
+		"fanotify ino:98b88c sdev:fe00000 mflags:200 mask:2 ignored_mask:0 fhandle-bytes:8 fhandle-type:1 f_handle:8cb898003dc287d2\n"
+	info := must(parseFDInfo([]byte(text)))(t)
+	check(t, "group", must(info.Fanotify())(t), Fanotify{Flags: 0x17, EventFlags: 0x88000, Marks: []FanotifyMark{
+		{On: OnFilesystem, Sdev: 0x1b, Flags: 0x440, Mask: 0x10000, Ignored: 0x40000002},
+		{On: OnMount, Mount: 0x1e, Mask: 8},
+		{
+			Ino: 0x98b88c, Sdev: 0xfe00000, Flags: 0x200, Mask: 2, HandleType: 1,
+			Handle: []byte{0x8c, 0xb8, 0x98, 0, 0x3d, 0xc2, 0x87, 0xd2},
+		},
+	}})
 }
 
 // decoded returns the names of the kinds whose decoder accepts info.
@@ -96,9 +114,10 @@ func decoded(info *FDInfo) (kinds []string) {
 	_, err3 := info.Timerfd()
 	_, err4 := info.Epoll()
 	_, err5 := info.Inotify()
-	for i, err := range []error{err1, err2, err3, err4, err5} {
+	_, err6 := info.Fanotify()
+	for i, err := range []error{err1, err2, err3, err4, err5, err6} {
 		if err == nil {
-			kinds = append(kinds, []string{"eventfd", "signalfd", "timerfd", "epoll", "inotify"}[i])
+			kinds = append(kinds, []string{"eventfd", "signalfd", "timerfd", "epoll", "inotify", "fanotify"}[i])
 		}
 	}
 	return kinds

@@ -154,15 +154,7 @@ func (c *cursor) inotify() (w Inotify) {
 	c.lit(" mask:")
 	w.Mask = c.uint32(16)
 	c.lit(" ignored_mask:0 ")
-	if c.bad || len(c.b) == 0 {
-		return w
-	}
-	c.lit("fhandle-bytes:")
-	n := c.uint32(16)
-	c.lit(" fhandle-type:")
-	w.HandleType = int(c.uint32(16))
-	c.lit(" f_handle:")
-	w.Handle = c.hexBytes(n)
+	w.HandleType, w.Handle = c.handle()
 	return w
 }
 
