@@ -129,6 +129,7 @@ var programs = func() []program {
 		one("ids"),
 		one("groups"),
 		one("sharing"),
+		one("handdown"),
 		one("tables"),
 		one("leader"),
 		one("dirs"),

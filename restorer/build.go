@@ -136,22 +136,13 @@ func (r *restart) openStatus(attr *syscall.ProcAttr) error {
 // emptyBuilder leaves nothing in the builder but the parasite, so that its
 // children fork quickly and every address is free.
 func (r *restart) emptyBuilder() error {
-	vmas, err := procfs.ReadMaps(int(r.builder.PID))
-	if err != nil {
-		return err
-	}
-	if err := r.builder.Infect(vmas, r.layouts()...); err != nil {
+	if err := r.empty(r.builder); err != nil {
 		return err
 	}
 	if err := r.builder.UnbindFromParent(); err != nil {
 		return err
 	}
 	var b task.Batch
-	for i := range vmas {
-		if vmas[i].Path != "[vsyscall]" {
-			b.Add(unix.SYS_MUNMAP, vmas[i].Start, vmas[i].Len())
-		}
-	}
 	b.Add(unix.SYS_PRCTL, unix.PR_SET_NAME, InitName)
 	first := statusFD // what our own caller left open for us is not the tree's
 	if r.status != nil {

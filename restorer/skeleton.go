@@ -7,6 +7,7 @@ import (
 
 	"supervise/internal/task"
 	"supervise/taskstate"
+	"supervise/treestate"
 )
 
 // skeleton makes every process, bare, with its ids, and puts it into its
@@ -38,8 +39,8 @@ type node struct {
 	foreground         task.ID // group in the foreground of its terminal, or 0
 	exitSignal         int
 	tty                int
-	flags              uint64  // of clone(2): what it shares with its maker
-	makes              []*node // its children, but for those that a sibling of theirs makes, and siblings
+	origin             treestate.Origin
+	makes              []*node // in this order; mostly its children
 	maker              *node   // or nil: the builder
 	outside            bool    // it makes some that stay in the group of the restart
 	held               *task.Process
@@ -49,7 +50,7 @@ type node struct {
 type skeleton struct {
 	*restart
 	top     []*node // those that the builder makes
-	all     []*node // parents first
+	all     []*node // makers first
 	byID    map[task.ID]*node
 	outside struct{ group, session task.ID } // ids of the root that lead out of the tree, or 0
 	ended   map[task.ID]bool                 // sessions whose leaders have died
@@ -58,20 +59,25 @@ type skeleton struct {
 
 func (r *restart) newSkeleton() (*skeleton, error) {
 	sk := &skeleton{restart: r, byID: map[task.ID]*node{}, ended: map[task.ID]bool{}, group: map[*task.Process]task.ID{}}
-	makers, err := r.tree.Makers()
+	origins, err := r.tree.Makers()
 	if err != nil {
 		return nil, err
 	}
+	recs := map[task.ID]*treestate.Process{}
 	for i := range r.tree.Processes {
-		p := &r.tree.Processes[i]
-		sk.add(makers[i], &node{id: p.ID, parent: p.Parent, group: p.Group, session: p.Session, exitSignal: p.ExitSignal,
-			tty: p.TTY, foreground: p.TPGID, flags: p.Shares.Flags()})
+		recs[r.tree.Processes[i].ID] = &r.tree.Processes[i]
+	}
+	for _, o := range origins {
+		p := recs[o.ID]
+		sk.add(&node{id: p.ID, parent: p.Parent, group: p.Group, session: p.Session, exitSignal: p.ExitSignal,
+			tty: p.TTY, foreground: p.TPGID, origin: o})
 	}
 	for i := range r.tree.Zombies {
 		z := &r.tree.Zombies[i]
-		sk.add(z.Parent, &node{id: z.ID, parent: z.Parent, group: z.Group, session: z.Session, exitSignal: z.ExitSignal})
+		sk.add(&node{id: z.ID, parent: z.Parent, group: z.Group, session: z.Session, exitSignal: z.ExitSignal,
+			origin: treestate.Origin{ID: z.ID, Maker: z.Parent}})
 	}
-	root := sk.all[0]
+	root := sk.byID[r.tree.Processes[0].ID]
 	if sk.byID[root.session] == nil || r.foreignTerminal(root) {
 		sk.outside.session = root.session
 	}
@@ -87,16 +93,13 @@ func (r *restart) newSkeleton() (*skeleton, error) {
 	return sk, nil
 }
 
-func (sk *skeleton) add(maker task.ID, n *node) {
+func (sk *skeleton) add(n *node) {
 	sk.all = append(sk.all, n)
 	sk.byID[n.id] = n
-	m := sk.byID[maker]
+	m := sk.byID[n.origin.Maker]
 	if m == nil {
 		sk.top = append(sk.top, n)
 		return
-	}
-	if maker != n.parent {
-		n.flags |= unix.CLONE_PARENT
 	}
 	n.maker = m
 	m.makes = append(m.makes, n)
@@ -169,16 +172,23 @@ func (sk *skeleton) raise(n *node, session task.ID) error {
 			return err
 		}
 	}
-	return sk.grow(n.held, n.makes, 0, n.session)
+	if err := sk.grow(n.held, n.makes, 0, n.session); err != nil {
+		return err
+	}
+	return sk.shed(n.held, n.origin.Last)
 }
 
 // growOrphan makes n in a session whose leader has died: a process with the
 // leader's id begins the session, makes n, and dies. Then n is a child of the
 // next reaper above: of parent, if that is one, else of the init or of us.
 func (sk *skeleton) growOrphan(parent *task.Process, n *node, flags uint64) error {
+	if err := sk.shed(parent, n.origin.Sheds); err != nil {
+		return err
+	}
+	n.origin.Sheds = 0
 	mates := sk.mates(n)
 	for _, c := range mates {
-		flags |= c.flags // what they share comes through the leader
+		flags |= c.origin.Flags // what they share comes through the leader
 	}
 	leader, err := sk.standIn(parent, n.session, flags)
 	if err != nil {
@@ -191,12 +201,23 @@ func (sk *skeleton) growOrphan(parent *task.Process, n *node, flags uint64) erro
 	if err := sk.grow(leader, mates, 0, n.session); err != nil {
 		return err
 	}
-	if sk.byHeld(parent) != nil {
-		if _, err := parent.Call(unix.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 1); err != nil {
-			return err
-		}
+	return sk.adopting(sk.byHeld(parent), func() error { return sk.endLeader(n.session, parent) })
+}
+
+// adopting runs fn, in which somebody dies whose children are to become those of
+// parent, or where that is nil of the init, or of us. Nobody else is a subreaper then.
+func (sk *skeleton) adopting(parent *node, fn func() error) error {
+	if parent == nil {
+		return fn()
 	}
-	return sk.endLeader(n.session, parent)
+	if _, err := parent.held.Call(unix.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 1); err != nil {
+		return err
+	}
+	if err := fn(); err != nil {
+		return err
+	}
+	_, err := parent.held.Call(unix.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 0)
+	return err
 }
 
 // mates are n and its siblings of the same dead session that their parent makes.
@@ -254,11 +275,32 @@ func (sk *skeleton) lead(n *node) error {
 	return err
 }
 
-// clone has maker make nodes.
+// clone has maker make nodes. What it makes in a row takes one batch.
 func (sk *skeleton) clone(maker *task.Process, nodes []*node, flags uint64) error {
+	for len(nodes) > 0 {
+		if err := sk.shed(maker, nodes[0].origin.Sheds); err != nil {
+			return err
+		}
+		row := 1
+		for nodes[0].origin.Way != treestate.Orphan && row < len(nodes) && nodes[row].origin.Way != treestate.Orphan && nodes[row].origin.Sheds == 0 {
+			row++
+		}
+		make := sk.cloneRow
+		if nodes[0].origin.Way == treestate.Orphan {
+			make = sk.cloneOrphan
+		}
+		if err := make(maker, nodes[:row], flags); err != nil {
+			return err
+		}
+		nodes = nodes[row:]
+	}
+	return nil
+}
+
+func (sk *skeleton) cloneRow(maker *task.Process, nodes []*node, flags uint64) error {
 	births := make([]task.Birth, len(nodes))
 	for i, n := range nodes {
-		births[i] = birth(flags|n.flags, n.exitSignal, n.id)
+		births[i] = birth(flags|n.flags(), n.exitSignal, n.id)
 	}
 	made, err := maker.CloneAll(births)
 	for i, p := range made {
@@ -267,6 +309,14 @@ func (sk *skeleton) clone(maker *task.Process, nodes []*node, flags uint64) erro
 		}
 	}
 	return err
+}
+
+// flags are those of clone(2).
+func (n *node) flags() uint64 {
+	if n.origin.Way == treestate.Sibling {
+		return n.origin.Flags | unix.CLONE_PARENT
+	}
+	return n.origin.Flags
 }
 
 // standIn has parent make a process that is none of the tree's.

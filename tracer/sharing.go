@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -140,16 +141,46 @@ func (s *snapshot) refuseMakers() error {
 		recs = append(recs, &rec)
 		byID[p.held.ID] = p
 	}
-	_, err := treestate.Makers(recs)
+	origins, err := treestate.Makers(recs)
 	var sharing *treestate.SharingError
-	if !errors.As(err, &sharing) {
+	switch {
+	case errors.As(err, &sharing):
+		p := byID[sharing.ID]
+		s.refuse(p, sharedThings(&p.shares), sharing.Err.Error(), "")
+		return nil
+	case err != nil:
 		return err
 	}
-	p := byID[sharing.ID]
-	for _, sh := range taskstate.Shareable {
-		if id := *sh.Of(&p.shares); id != 0 {
-			s.refuse(p, sh.What, fmt.Sprintf("shared with process %d; it %v", id, sharing.Err), "")
+	for _, o := range origins {
+		if p := byID[o.ID]; o.Fresh {
+			s.refuseInherited(p)
 		}
 	}
 	return nil
+}
+
+// sharedThings lists what a process shares with earlier ones.
+func sharedThings(s *taskstate.Sharing) string {
+	var what []string
+	for _, sh := range taskstate.Shareable {
+		if id := *sh.Of(s); id != 0 {
+			what = append(what, fmt.Sprintf("%s with process %d", sh.What, id))
+		}
+	}
+	if what == nil {
+		return "what those that it has made share with others"
+	}
+	return strings.Join(what, ", ")
+}
+
+// refuseInherited refuses shared anonymous memory, which processes inherit from the
+// builder, of one that has to execute a program in between.
+func (s *snapshot) refuseInherited(p *process) {
+	for i := range p.vmas {
+		if v := &p.vmas[i]; v.Shared && v.Path == "/dev/zero" {
+			s.refuse(p, fmt.Sprintf("shared anonymous memory at %#x", v.Start),
+				"it shares memory, or makes one that does, with others above a process that does not", "use a memfd instead")
+			return
+		}
+	}
 }

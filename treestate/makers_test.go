@@ -2,7 +2,8 @@ package treestate
 
 import (
 	"errors"
-	"slices"
+	"fmt"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -11,61 +12,88 @@ import (
 	"supervise/taskstate"
 )
 
+// flagNames are the letters of what is shared, in tests.
+var flagNames = []struct {
+	flag uint64
+	name string
+}{{unix.CLONE_VM, "m"}, {unix.CLONE_FILES, "f"}, {unix.CLONE_FS, "d"}, {unix.CLONE_SIGHAND, "h"}}
+
+func letters(flags uint64) (s string) {
+	for _, f := range flagNames {
+		if flags&f.flag != 0 {
+			s += f.name
+		}
+	}
+	return s
+}
+
+// text writes origins as "3<1f": 1 makes 3, which has its descriptors; "3=2" by CLONE_PARENT,
+// "3~2" through one that ends. "-f3" is 3 made after something was given up, "3-f" one that gives it up in the end.
+func text(all []Origin) string {
+	var words []string
+	for _, o := range all {
+		before, last := "", ""
+		if o.Sheds != 0 {
+			before = "-" + letters(o.Sheds) + " "
+		}
+		if o.Last != 0 {
+			last = "-" + letters(o.Last)
+		}
+		words = append(words, fmt.Sprintf("%s%d%c%d%s%s", before, o.ID, "<=~"[o.Way], o.Maker, letters(o.Flags), last))
+	}
+	return strings.Join(words, ", ")
+}
+
 func TestMakers(t *testing.T) {
 	const chld = int(unix.SIGCHLD)
-	proc := func(id, parent, session task.ID, s taskstate.Sharing) *taskstate.Process {
+	in := func(id, parent, session task.ID, s taskstate.Sharing) *taskstate.Process {
 		return &taskstate.Process{ID: id, Parent: parent, Session: session, ExitSignal: chld, Shares: s}
 	}
+	proc := func(id, parent task.ID, s taskstate.Sharing) *taskstate.Process { return in(id, parent, 1, s) }
+	signal := func(sig int, p *taskstate.Process) *taskstate.Process { p.ExitSignal = sig; return p }
 	none := taskstate.Sharing{}
 	files := func(id task.ID) taskstate.Sharing { return taskstate.Sharing{Files: id} }
-	other := proc(3, 1, 1, files(2))
-	other.ExitSignal = 0
+	memory := func(id task.ID) taskstate.Sharing { return taskstate.Sharing{Memory: id} }
+	type procs = []*taskstate.Process
 	for _, test := range []struct {
 		name  string
-		procs []*taskstate.Process
-		want  []task.ID // nil: none
+		procs procs
+		want  string // empty: none
 	}{
-		{"nothing shared", []*taskstate.Process{proc(1, 0, 1, none), proc(2, 1, 1, none)}, []task.ID{0, 1}},
-		{"with the parent", []*taskstate.Process{proc(1, 0, 1, none), proc(2, 1, 1, files(1))}, []task.ID{0, 1}},
-		{"with a grandparent", []*taskstate.Process{proc(1, 0, 1, none), proc(2, 1, 1, files(1)), proc(3, 2, 1, files(1))}, []task.ID{0, 1, 2}},
-		{"past the parent", []*taskstate.Process{proc(1, 0, 1, none), proc(2, 1, 1, none), proc(3, 2, 1, files(1))}, nil},
-		{"with a sibling", []*taskstate.Process{proc(1, 0, 1, none), proc(2, 1, 1, none), proc(3, 1, 1, files(2))}, []task.ID{0, 1, 2}},
-		{"a sibling with another exit signal", []*taskstate.Process{proc(1, 0, 1, none), proc(2, 1, 1, none), other}, nil},
-		{"a sibling in another session", []*taskstate.Process{proc(1, 0, 1, none), proc(2, 1, 9, none), proc(3, 1, 8, files(2))}, nil},
-		{"a sibling that began a session later", []*taskstate.Process{proc(1, 0, 1, none), proc(2, 1, 2, none), proc(3, 1, 1, files(2))}, []task.ID{0, 1, 2}},
-		{"things of two", []*taskstate.Process{proc(1, 0, 1, none), proc(2, 1, 1, none), proc(3, 1, 1, taskstate.Sharing{Files: 1, FS: 2})}, nil},
+		{"nothing shared", procs{proc(1, 0, none), proc(2, 1, none)}, "1<0, 2<1"},
+		{"with the parent", procs{proc(1, 0, none), proc(2, 1, files(1))}, "1<0, 2<1f"},
+		{"with a grandparent", procs{proc(1, 0, none), proc(2, 1, files(1)), proc(3, 2, files(1))}, "1<0, 2<1f, 3<2f"},
+		{"descriptors past the parent", procs{proc(1, 0, none), proc(2, 1, none), proc(3, 2, files(1))}, "1<0, 2<1f-f, 3<2f"},
+		{"memory past the parent", procs{proc(1, 0, none), proc(2, 1, none), proc(3, 2, memory(1))}, "1<0, 2<1m-mfh, 3<2m"},
+		{"memory past a parent that has executed nothing",
+			procs{proc(1, 0, none), signal(0, proc(2, 1, none)), proc(3, 2, memory(1))}, ""},
+		{"and a child with its own", procs{proc(1, 0, none), proc(2, 1, none), proc(3, 2, files(2)), proc(4, 2, files(1))},
+			"1<0, 2<1f, 4<2f, -f 3<2f"},
+		{"with a sibling", procs{proc(1, 0, none), proc(2, 1, none), proc(3, 1, files(2))}, "1<0, 2<1, 3=2f"},
+		{"a sibling with another exit signal", procs{proc(1, 0, none), proc(2, 1, none), signal(0, proc(3, 1, files(2)))}, "1<0-f, 2<1f, 3<1f"},
+		{"a sibling with another exit signal, of a parent that keeps its own",
+			procs{proc(1, 0, none), signal(0, proc(2, 1, none)), proc(3, 1, files(2)), proc(4, 1, files(1))}, "1<0, 2<1f, 3<1f, -f 4<1f"},
+		{"a sibling in another session", procs{in(1, 0, 1, none), in(2, 1, 9, none), in(3, 1, 8, files(2))}, "1<0-f, 2<1f, 3<1f"},
+		{"a sibling that began a session later", procs{in(1, 0, 1, none), in(2, 1, 2, none), in(3, 1, 1, files(2))}, "1<0, 2<1, 3=2f"},
+		{"things of two", procs{proc(1, 0, none), proc(2, 1, none), proc(3, 1, taskstate.Sharing{Files: 1, FS: 2})}, "1<0-d, 2<1d, 3<1fd"},
+		{"an adopted one with one further below",
+			procs{proc(1, 0, none), proc(2, 1, none), proc(3, 2, none), proc(4, 1, memory(3))}, "1<0, 2<1, 3<2, 4~3m"},
+		{"an adopted one with another exit signal",
+			procs{proc(1, 0, none), proc(2, 1, none), proc(3, 2, none), signal(0, proc(4, 1, memory(3)))}, "1<0-mfh, 2<1m-mfh, 4<1m, 3<2m"},
+		{"two that the supervisor has adopted", procs{proc(1, 0, none), proc(2, 0, none), proc(3, 0, files(2))}, "1<0, 2<0, 3=2f"},
+		{"one that the supervisor has adopted", procs{proc(1, 0, none), proc(2, 1, none), proc(3, 0, files(2))}, "1<0, 2<1, 3~2f"},
+		{"a chain of things", procs{proc(1, 0, none), proc(2, 1, taskstate.Sharing{}), signal(0, proc(3, 1, taskstate.Sharing{Memory: 2})),
+			signal(1, proc(4, 1, taskstate.Sharing{FS: 3}))}, "1<0-mfdh, 2<1m, 3<1md, 4<1d"},
+		{"all of three", procs{proc(1, 0, none), proc(2, 1, none), signal(0, proc(3, 1, taskstate.Sharing{Files: 2})),
+			signal(1, proc(4, 1, taskstate.Sharing{Memory: 3, FS: 2}))}, "1<0-mfdh, 2<1fd, 3<1mf, 4<1md"},
+		{"crosswise", procs{proc(1, 0, none), signal(0, proc(2, 1, none)), signal(9, proc(3, 1, taskstate.Sharing{Files: 2})),
+			signal(10, proc(4, 1, taskstate.Sharing{FS: 2})), signal(11, proc(5, 1, taskstate.Sharing{Files: 4, FS: 3}))}, ""},
+		{"handlers without memory", procs{proc(1, 0, none), proc(2, 1, taskstate.Sharing{Handlers: 1})}, ""},
 	} {
 		got, err := Makers(test.procs)
 		var sharing *SharingError
-		if !slices.Equal(got, test.want) || (err != nil) != errors.As(err, &sharing) || (err != nil) != (test.want == nil) {
-			t.Errorf("%s: %v, %v; want %v", test.name, got, err, test.want)
-		}
-	}
-}
-
-func TestThreadMakers(t *testing.T) {
-	thread := func(id, files, fs task.ID) taskstate.Thread {
-		return taskstate.Thread{ID: id, Left: taskstate.Sharing{Files: files, FS: fs}}
-	}
-	plain := thread(1, 0, 0)
-	for _, test := range []struct {
-		name    string
-		threads []taskstate.Thread
-		want    []int // nil: none
-	}{
-		{"nothing left", []taskstate.Thread{plain, thread(2, 0, 0), thread(3, 0, 0)}, []int{0, 0, 0}},
-		{"its own", []taskstate.Thread{plain, thread(2, 2, 2), thread(3, 0, 3)}, []int{0, 0, 0}},
-		{"another's", []taskstate.Thread{plain, thread(2, 2, 0), thread(3, 2, 0), thread(4, 0, 0)}, []int{0, 0, 1, 0}},
-		{"another's and its own", []taskstate.Thread{plain, thread(2, 2, 0), thread(3, 2, 3)}, []int{0, 0, 1}},
-		{"things of two", []taskstate.Thread{plain, thread(2, 2, 0), thread(3, 0, 3), thread(4, 2, 3)}, nil},
-		{"what comes later", []taskstate.Thread{plain, thread(2, 3, 0), thread(3, 3, 0)}, nil},
-		{"memory", []taskstate.Thread{plain, {ID: 2, Left: taskstate.Sharing{Memory: 2}}}, nil},
-		{"a first thread that has left", []taskstate.Thread{thread(1, 1, 0)}, nil},
-	} {
-		got, err := ThreadMakers(test.threads)
-		var sharing *SharingError
-		if !slices.Equal(got, test.want) || (err != nil) != errors.As(err, &sharing) || (err != nil) != (test.want == nil) {
-			t.Errorf("%s: %v, %v; want %v", test.name, got, err, test.want)
+		if text(got) != test.want || (err != nil) != errors.As(err, &sharing) || (err != nil) != (test.want == "") {
+			t.Errorf("%s: %s, %v; want %s", test.name, text(got), err, test.want)
 		}
 	}
 }
