@@ -100,7 +100,8 @@ func init() {
 		}
 	}
 	subjects["refused"] = func(dir string) {
-		if fd, err := unix.FanotifyInit(0, 0); err == nil { // root only
+		if fd, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT, 0); err == nil { // root only
+			check(unix.FanotifyMark(fd, unix.FAN_MARK_ADD, unix.FAN_OPEN_PERM, unix.AT_FDCWD, dir))
 			put(fd, 10, 0)
 		}
 		params := make([]byte, 120)
@@ -137,7 +138,7 @@ func TestStaleEpoll(t *testing.T) {
 func TestRefused(t *testing.T) {
 	snap := startSubject(t, "refused", 0).capture(t)
 	want := map[string]string{
-		"fd 10 (anon_inode:[fanotify])": "marks",
+		"fd 10 (anon_inode:[fanotify])": "permission events",
 		"fd 12 (anon_inode:[io_uring])": "in flight",
 		"fd 13 (anon_inode:[pidfd])":    "process 1, which is not in the tree",
 		"fd 14 (net:[":                  "namespaces",

@@ -27,6 +27,9 @@ var samples = map[Tag]Record{
 	13: &Pidfd{ID: 77},
 	15: &HungUp{Index: 3},
 	14: &Inotify{Watches: []Watch{{WD: 2, Mask: unix.IN_CREATE, File: WatchName{Path: "/proc/7/fd/3", Follow: true}}}},
+	104: &Fanotify{Flags: unix.FAN_CLASS_CONTENT, EventFlags: unix.O_NOATIME, Marks: []Mark{
+		{Flags: unix.FAN_MARK_MOUNT, Mask: unix.FAN_CLOSE_WRITE, Ignored: unix.FAN_OPEN, File: WatchName{Path: "/mnt"}},
+	}},
 	20: &Mqueue{ID: 1, Name: "q", Unlinked: true, Limits: mqueueMax{10, 8192}, Mode: 0o600, UID: 5},
 	90: &Redirected{Path: "/a", From: 1},
 	91: &Given{Index: 1},
