@@ -95,7 +95,7 @@ var Kinds = []Kind{ // tags are in images: never renumber
 	{Tag: 113, Name: "block device", Match: isBlockDevice, Why: "block devices cannot be captured"},
 	{Tag: 114, Name: "namespace", Match: isNamespace, Why: "namespaces held by descriptor cannot be captured yet"},
 	{Tag: 115, Name: "terminal outside", Match: isForeignTerminal, Why: "it is a terminal outside the tree, and neither stdin, stdout or stderr nor the controlling terminal",
-		Hint: "only stdin, stdout, stderr and the controlling terminal can be reconnected"},
+		Hint: "only stdin, stdout, stderr and the controlling terminal can be reconnected; a policy with 'ignore kind=terminal-outside' goes without it"},
 	{Tag: 116, Name: "other anonymous inode", Match: isAnon, Why: "this kind of descriptor is not known"},
 }
 

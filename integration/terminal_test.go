@@ -107,12 +107,12 @@ func (j *job) moveTo(term *terminal, image string) *job {
 }
 
 // restartOn restarts a session on a terminal.
-func (p *place) restartOn(term *terminal, prog program, image string) *job {
+func (p *place) restartOn(term *terminal, prog program, image string, args ...string) *job {
 	p.t.Helper()
 	pidFile := p.path(filepath.Base(image) + ".pid")
 	must(p.t, os.RemoveAll(pidFile))
 	again := &job{p: p, prog: prog, holder: p.hold(launch{flags: []string{"-t"}, tty: term.slave,
-		argv: []string{supervise, "restart", image, "--pid-file", pidFile}})}
+		argv: append([]string{supervise, "restart", image, "--pid-file", pidFile}, args...)})}
 	wait(p.t, "restart on another terminal", 20*time.Second, func() string {
 		if pid, err := strconv.Atoi(strings.TrimSpace(slurp(pidFile))); err == nil {
 			again.root = pid

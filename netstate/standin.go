@@ -1,10 +1,12 @@
 package netstate
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -25,10 +27,11 @@ import (
 // standIns are the processes that make sockets.
 type standIns struct {
 	builder *task.Process
-	known   map[Cred]*task.Process
+	known   map[ids]*task.Process
 	base    Cred // the builder's user
 	attic   *task.Process
 	dirs    map[string]*task.Process // by working directory
+	groups  map[*task.Process][]uint32
 	files   []madeFile
 }
 
@@ -37,8 +40,8 @@ func newStandIns(builder *task.Process) (*standIns, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &standIns{builder: builder, known: map[Cred]*task.Process{}, dirs: map[string]*task.Process{},
-		base: Cred{UID: uint32(st.UIDs[1]), GID: uint32(st.GIDs[1])}}, nil
+	return &standIns{builder: builder, known: map[ids]*task.Process{}, dirs: map[string]*task.Process{}, groups: map[*task.Process][]uint32{},
+		base: Cred{UID: uint32(st.UIDs[1]), GID: uint32(st.GIDs[1]), Groups: groupList(st.Groups)}}, nil
 }
 
 // as gives a process that has an id and a user; nil is anybody.
@@ -46,11 +49,11 @@ func (s *standIns) as(c *Cred) (*task.Process, error) {
 	if c == nil {
 		return s.builder, nil
 	}
-	if p := s.known[*c]; p != nil {
-		return p, nil
+	if p := s.known[c.ids()]; p != nil {
+		return p, s.join(p, c.Groups)
 	}
 	if c.PID == s.builder.ID && c.UID == s.base.UID && c.GID == s.base.GID {
-		return s.builder, nil
+		return s.builder, s.join(s.builder, c.Groups)
 	}
 	if err := s.endAll(c.PID); err != nil { // another user had the same id
 		return nil, err
@@ -59,8 +62,40 @@ func (s *standIns) as(c *Cred) (*task.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.known[*c] = p
+	s.known[c.ids()], s.groups[p] = p, s.groups[s.builder]
+	if err := s.join(p, c.Groups); err != nil {
+		return nil, err
+	}
 	return p, s.become(p, c)
+}
+
+// join gives a process the groups that the tree has seen. Who may not choose
+// them, as in a user namespace of one's own, keeps those that he has.
+func (s *standIns) join(p *task.Process, groups []uint32) error {
+	have, ok := s.groups[p]
+	if !ok {
+		have = s.base.Groups
+	}
+	if groups == nil || slices.Equal(groups, have) {
+		return nil
+	}
+	var list []byte
+	for _, g := range groups {
+		list = binary.LittleEndian.AppendUint32(list, g)
+	}
+	var b task.Batch
+	b.Add(unix.SYS_SETGROUPS, len(groups), list).Optional()
+	s.groups[p] = groups
+	return p.Run(&b)
+}
+
+// groupList are groups as records have them.
+func groupList(groups []int) []uint32 {
+	list := []uint32{} // not nil: they are known
+	for _, g := range groups {
+		list = append(list, uint32(g))
+	}
+	return list
 }
 
 // become makes a stand-in another user.
@@ -81,7 +116,7 @@ func (s *standIns) become(p *task.Process, c *Cred) error {
 // endAll ends the stand-ins with an id.
 func (s *standIns) endAll(id task.ID) error {
 	for c, p := range s.known {
-		if c.PID == id {
+		if c.pid == id {
 			delete(s.known, c)
 			if err := s.end(p); err != nil {
 				return err
@@ -91,9 +126,9 @@ func (s *standIns) endAll(id task.ID) error {
 	return nil
 }
 
-// close ends all of them.
+// close ends all of them, and leaves the builder as it was.
 func (s *standIns) close() error {
-	var errs []error
+	errs := []error{s.join(s.builder, s.base.Groups)}
 	for _, p := range s.known {
 		errs = append(errs, s.end(p))
 	}

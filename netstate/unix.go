@@ -79,7 +79,19 @@ type Cred struct {
 	PID task.ID `cbor:"1,keyasint" json:"pid"`
 	UID uint32  `cbor:"2,keyasint,omitempty" json:"uid"`
 	GID uint32  `cbor:"3,keyasint,omitempty" json:"gid"`
+
+	// Groups are the other groups of who is at the other end (SO_PEERGROUPS); nil
+	// where that is not known, as of who sent a message.
+	Groups []uint32 `cbor:"4,keyasint" json:"groups,omitempty"`
 }
+
+// ids tell who is meant.
+type ids struct {
+	pid      task.ID
+	uid, gid uint32
+}
+
+func (c *Cred) ids() ids { return ids{c.PID, c.UID, c.GID} }
 
 // UnixMessage is a part of a queue that stays together: a datagram, or what
 // one process sent with the same descriptors.

@@ -13,8 +13,8 @@ import (
 )
 
 var sampleUnix = Unix{ID: 3, Type: unix.SOCK_SEQPACKET, Name: &UnixName{Path: []byte("s"), File: &Bound{Dir: "/run", Mode: 0o755, UID: 1, GID: 2}},
-	Peer: 4, Gone: &Gone{Name: []byte("\x00gone"), Reset: true}, Listen: &Listen{Backlog: 5, Waiting: []Waiting{{ID: 6, Cred: Cred{7, 8, 9}}}},
-	Shutdown: 3, Cred: &Cred{1, 2, 3}, Queue: []UnixMessage{{Data: []byte("x"), From: []byte("y"), Cred: &Cred{4, 5, 6}, Files: []int{0}}},
+	Peer: 4, Gone: &Gone{Name: []byte("\x00gone"), Reset: true}, Listen: &Listen{Backlog: 5, Waiting: []Waiting{{ID: 6, Cred: Cred{7, 8, 9, nil}}}},
+	Shutdown: 3, Cred: &Cred{1, 2, 3, []uint32{4}}, Queue: []UnixMessage{{Data: []byte("x"), From: []byte("y"), Cred: &Cred{4, 5, 6, []uint32{}}, Files: []int{0}}},
 	Options: []Option{{Level: unix.SOL_SOCKET, Name: unix.SO_PASSCRED, Value: []byte{1, 0, 0, 0}}}, Buffers: Buffers{Send: 4608, Receive: 2304, Locks: 3}}
 
 // TestUnixRecord writes and reads a record, and refuses what would send the

@@ -138,6 +138,11 @@ func (s *unixSurvey) capture(d *fdstate.Desc, all *fdstate.Survey) (fdstate.Reco
 	if rec.Cred, err = s.cred(e); err != nil {
 		return nil, err
 	}
+	if rec.Cred != nil {
+		if rec.Cred.Groups, err = peerGroups(fd); err != nil {
+			return nil, err
+		}
+	}
 	if rec.Name, err = s.name(e, all); err != nil {
 		return nil, err
 	}
@@ -150,6 +155,22 @@ func (s *unixSurvey) capture(d *fdstate.Desc, all *fdstate.Survey) (fdstate.Reco
 		return nil, err
 	}
 	return rec, s.options(rec, fd)
+}
+
+// soPeerGroups is SO_PEERGROUPS (Linux include/uapi/asm-generic/socket.h).
+const soPeerGroups = 59
+
+// peerGroups are the groups of who made a connection. The kernel tells how much
+// room it needs when there is not enough (Linux net/core/sock.c:sk_getsockopt, v6.12).
+func peerGroups(fd int) ([]uint32, error) {
+	const most = 1 << 16 // NGROUPS_MAX
+	value := make([]byte, 4*most)
+	n, err := getsockopt(fd, unix.SOL_SOCKET, soPeerGroups, value)
+	groups := []uint32{}
+	for ; err == nil && n >= 4; n -= 4 {
+		groups = append(groups, binary.NativeEndian.Uint32(value[len(groups)*4:]))
+	}
+	return groups, err
 }
 
 // cred gives who is at the other end, if that is known to the kernel. Both ends
@@ -260,7 +281,7 @@ func (s *unixSurvey) listen(e *unixEnd, all *fdstate.Survey) (*Listen, error) {
 		}
 		// Who connected is not to be had before it is accepted. It is one of
 		// those that have the other end, and nearly always the first.
-		cred := Cred{PID: p.Held.Leader().Proc.ID, UID: uint32(st.UIDs[1]), GID: uint32(st.GIDs[1])}
+		cred := Cred{PID: p.Held.Leader().Proc.ID, UID: uint32(st.UIDs[1]), GID: uint32(st.GIDs[1]), Groups: groupList(st.Groups)}
 		rec.Waiting = append(rec.Waiting, Waiting{ID: id(other.desc), Cred: cred})
 	}
 	return rec, nil

@@ -18,7 +18,7 @@ type door struct {
 type doorKey struct {
 	name string
 	typ  int
-	cred Cred
+	cred ids
 }
 
 // end is an end of a connection to be made.
@@ -115,7 +115,7 @@ func (n *unixNet) door(typ int, name []byte, c *Cred) (*door, error) {
 	}
 	key := doorKey{name: string(name), typ: typ}
 	if c != nil {
-		key.cred = *c
+		key.cred = c.ids()
 	}
 	if d := n.doors[key]; d != nil {
 		return d, nil

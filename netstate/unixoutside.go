@@ -32,7 +32,7 @@ func (s *unixSurvey) outside(rec *Unix, e *unixEnd, fd int, all *fdstate.Survey)
 	// Who is at the other end may live on, so that nobody else can have that id.
 	p := all.Procs[e.desc.Proc]
 	st, err := procfs.ReadStatus(int(p.Held.PID))
-	rec.Cred = &Cred{PID: p.Held.ID, UID: uint32(st.UIDs[1]), GID: uint32(st.GIDs[1])}
+	rec.Cred = &Cred{PID: p.Held.ID, UID: uint32(st.UIDs[1]), GID: uint32(st.GIDs[1]), Groups: groupList(st.Groups)}
 	return err
 }
 
