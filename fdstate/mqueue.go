@@ -206,7 +206,7 @@ func (rec *Mqueue) finish(o *Opener, held int) {
 	if rec.Unlinked {
 		o.Call("mq_unlink", unix.SYS_MQ_UNLINK, rec.Name)
 	}
-	o.r.last = append(o.r.last, func(o *Opener) error {
+	o.Last(func(o *Opener) error {
 		o.stat(held, func(st *unix.Stat_t) error {
 			if st.Uid != rec.UID || st.Gid != rec.GID {
 				_, err := o.Proc.Call(unix.SYS_FCHOWN, held, rec.UID, rec.GID)

@@ -33,6 +33,7 @@ type Opener struct {
 	r      *Restorer
 	shared bool // in the builder, for several processes
 	used   numbers
+	known  map[*task.Process]bool // keepers that it has a pidfd of
 	batch  task.Batch
 	then   []func() error // in the order of the calls
 }
@@ -158,15 +159,27 @@ func (o *Opener) Run() error {
 	return nil
 }
 
-// Reserve gives out a number for what is open until the tree is built.
+// Reserve gives out a number for what is open until the tree is built, or until
+// it is given back.
 func (o *Opener) Reserve() int { return o.r.Reserve() }
+
+// GiveBack frees a reserved number, at which nothing is open any more.
+func (o *Opener) GiveBack(num int) {
+	delete(o.r.free.reserved, num)
+	o.r.free.remove(num)
+	o.used.remove(num)
+}
 
 // Place is the number at which a file in flight is open in the builder, or -1.
 // It holds when Last's functions are called.
 func (o *Opener) Place(file int) int { return o.r.places[file] }
 
-// Last has fn called when all shared descriptions are open.
-func (o *Opener) Last(fn func(o *Opener) error) { o.r.last = append(o.r.last, fn) }
+// Last has fn called when all shared descriptions are open, but for those that
+// are opened so.
+func (o *Opener) Last(fn func(o *Opener) error) { o.r.last[0] = append(o.r.last[0], fn) }
+
+// AfterLast has fn called when these are, too.
+func (o *Opener) AfterLast(fn func(o *Opener) error) { o.r.last[1] = append(o.r.last[1], fn) }
 
 // AtRelease has fn called when the tree is complete and about to run.
 func (o *Opener) AtRelease(fn func() error) { o.r.release = append(o.r.release, fn) }

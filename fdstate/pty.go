@@ -163,7 +163,7 @@ func (o *Opener) openPty(index int) (ptyPair, error) {
 	if pair.slave >= 0 && m.Terminal.Termios != nil {
 		o.Then(func() error { return m.fill(o, pair) })
 	}
-	o.r.last = append(o.r.last, func(o *Opener) error { m.close(o, pair); return nil })
+	o.Last(func(o *Opener) error { m.close(o, pair); return nil })
 	return pair, nil
 }
 

@@ -181,7 +181,7 @@ func restoreOnTerminal(t *testing.T, s subject, snap *snapshot) {
 			t.Error("fd 0 and 255 are one description now")
 		}
 		list := b.r.Terminals()
-		if len(list) != 1 || list[0].Number < firstReserved {
+		if len(list) != 1 || list[0].Number < Landings {
 			t.Fatalf("terminals: %+v", list)
 		}
 		if err := SetTerminal(b.procs[0], 0, &list[0].Terminal); err != nil {

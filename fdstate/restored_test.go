@@ -80,7 +80,7 @@ func (b *restored) build(snap *snapshot) (err error) {
 		return err
 	}
 	start := time.Now()
-	if err := b.r.OpenShared(b.builder); err != nil {
+	if err := b.r.OpenShared(b.builder, nil); err != nil {
 		return err
 	}
 	forking := time.Now()

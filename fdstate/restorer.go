@@ -3,6 +3,7 @@ package fdstate
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -19,12 +20,13 @@ type Restorer struct {
 	kinds   map[Tag]*Kind
 	object  func(id uint32) int
 
-	taken     map[int]bool // numbers that some process uses
-	reserved  map[int]bool // numbers that none uses, in use while the tree is built
+	free      numbers      // used: by some process; reserved: by none, in use while the tree is built
+	limit     int          // above all numbers that the builder may use
 	inherited map[int]bool // what the builder has open of these at the end, and all processes with it
-	next      int          // where to look for the next of these
 
-	places []int   // by file: the reserved number of a shared one, or -1
+	places []int  // by file: the reserved number of a shared one, or -1
+	stowed []stow // by file: where that is, if not in the builder
+	index  map[*File]int
 	first  []int   // by file: the first process that has it
 	nums   []int   // by file: its first number there
 	many   []bool  // by file: more than one process has it
@@ -45,13 +47,17 @@ type Restorer struct {
 	removed map[uint64]int  // reserved numbers of directories that were removed
 	holders []*task.Process // by process, as far as Link has come
 	ptys    map[int]ptyPair
-	last    []func(o *Opener) error // called at the end of OpenShared
+	last    [2][]func(o *Opener) error // called at the end of OpenShared
+
+	keeper  func() (*task.Process, error)
+	keepers map[*task.Process]int // the reserved numbers of their pidfds
 
 	release []func() error // called when the tree is about to run
 }
 
-// firstReserved leaves low numbers for what calls return before it is moved.
-const firstReserved = 16
+// Landings is how many descriptors may come at once before they are moved: low
+// numbers are left for what calls return.
+const Landings = 128
 
 // NewRestorer prepares the restart of s. object tells the number at which a
 // memory object is open in the builder and all its descendants.
@@ -64,20 +70,20 @@ func NewRestorer(s State, kinds []Kind, object func(id uint32) int) (*Restorer, 
 		return nil, err
 	}
 	r := &Restorer{state: s, records: records, object: object, kinds: map[Tag]*Kind{},
-		taken: map[int]bool{}, reserved: map[int]bool{}, next: firstReserved,
-		pipes: map[uint64]pipeEnds{}, homes: map[uint64]*pipeHome{}, removed: map[uint64]int{}, queues: map[*File]int{}, ptys: map[int]ptyPair{}}
+		free:  numbers{used: map[int]bool{}, reserved: map[int]bool{}, low: Landings},
+		pipes: map[uint64]pipeEnds{}, homes: map[uint64]*pipeHome{}, removed: map[uint64]int{}, queues: map[*File]int{}, keepers: map[*task.Process]int{}, ptys: map[int]ptyPair{}}
 	for i := range kinds {
 		r.kinds[kinds[i].Tag] = &kinds[i]
 	}
 	for _, table := range s.Tables {
 		for _, fd := range table {
-			r.taken[fd.Num] = true
+			r.free.add(fd.Num)
 		}
 	}
 	for _, rec := range records {
 		if rec, ok := rec.(*Epoll); ok {
 			for _, in := range rec.Interests {
-				r.taken[in.FD] = true // for a moment, where the file has another number now
+				r.free.add(in.FD) // for a moment, where the file has another number now
 			}
 		}
 	}
@@ -93,6 +99,7 @@ func NewRestorer(s State, kinds []Kind, object func(id uint32) int) (*Restorer, 
 func (r *Restorer) findUsers() {
 	n := len(r.state.Files)
 	r.first, r.nums, r.places, r.many, r.flies = make([]int, n), make([]int, n), make([]int, n), make([]bool, n), make([]bool, n)
+	r.stowed = make([]stow, n)
 	for _, rec := range r.records {
 		if c, ok := rec.(carrier); ok {
 			for _, file := range c.Carries() {
@@ -120,18 +127,14 @@ func (r *Restorer) findUsers() {
 // low, since a fork copies the table up to the highest one and an ordinary
 // user may have no high ones.
 func (r *Restorer) Reserve() int {
-	for r.taken[r.next] {
-		r.next++
-	}
-	num := r.next
-	r.reserved[num] = true
-	r.next++
+	num := r.free.lowest()
+	r.free.reserved[num] = true
 	return num
 }
 
 // opener makes an Opener for a process that has only reserved numbers open.
 func (r *Restorer) opener(p *task.Process) *Opener {
-	return &Opener{Proc: p, r: r, used: numbers{used: map[int]bool{}, reserved: r.reserved}}
+	return &Opener{Proc: p, r: r, known: map[*task.Process]bool{}, used: numbers{used: map[int]bool{}, reserved: r.free.reserved}}
 }
 
 // kindAt is the kind of a file.
@@ -163,9 +166,14 @@ func (r *Restorer) shared(file int) bool {
 //     stdout and stderr of the restart; whatever else is open at numbers
 //     that were not reserved is closed.
 //   - Memory objects are open already, and RLIMIT_NOFILE is high enough.
-func (r *Restorer) OpenShared(builder *task.Process) error {
+//
+// keeper makes a process that has what the builder has open, for what is stowed.
+func (r *Restorer) OpenShared(builder *task.Process, keeper func() (*task.Process, error)) error {
 	o := r.opener(builder)
-	o.shared = true
+	o.shared, r.keeper = true, keeper
+	if err := r.findLimit(builder); err != nil {
+		return err
+	}
 	if err := r.moveStdio(o); err != nil {
 		return err
 	}
@@ -173,12 +181,14 @@ func (r *Restorer) OpenShared(builder *task.Process) error {
 		if !r.shared(i) {
 			continue
 		}
-		r.places[i] = r.Reserve()
+		if _, ok := r.records[i].(placer); !ok {
+			r.places[i] = r.Reserve()
+		}
 		if err := r.open(o, i, Slot{Num: r.places[i], CloseOnExec: true}); err != nil {
 			return err
 		}
 	}
-	for _, fn := range r.last {
+	for _, fn := range slices.Concat(r.last[:]...) {
 		if err := fn(o); err != nil {
 			return err
 		}
@@ -215,7 +225,7 @@ func (r *Restorer) moveStdio(o *Opener) error {
 		switch {
 		case num <= 2:
 			o.used.add(num)
-		case !r.reserved[num]: // left open by whoever started the restart
+		case !r.free.reserved[num]: // left open by whoever started the restart
 			o.Call("close", unix.SYS_CLOSE, num)
 		}
 	}
@@ -300,6 +310,10 @@ func (r *Restorer) OpenOwn(i int, p *task.Process) error {
 	placed := map[int]int{} // private file: its number
 	for _, fd := range r.state.Tables[i] {
 		at := Slot{Num: fd.Num, CloseOnExec: fd.CloseOnExec}
+		if r.stowed[fd.File].keeper != nil {
+			o.unstow(r.stowed[fd.File], at)
+			continue
+		}
 		if r.shared(fd.File) {
 			o.Dup(r.source(fd.File, fd.Num), at)
 			continue

@@ -29,7 +29,7 @@ var loads = []struct {
 	{"1000processes", 1, 0, 1000, 0},
 	{"1connection", 1, 0, 0, 1},
 	{"1000connections", 1, 0, 0, 1000},
-	{"4000connections", 1, 0, 0, 4000}, // a restart has four descriptors for each in one process, of 20,000 here
+	{"10000connections", 1, 0, 0, 10000}, // with both ends more than one process may have
 }
 
 // A sample is one snapshot and one restart, measured from outside; stop is the

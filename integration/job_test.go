@@ -211,8 +211,14 @@ func (p *place) restart(prog program, image string, args ...string) *job {
 // restartEnv is restart with more environment variables.
 func (p *place) restartEnv(prog program, image string, env []string, args ...string) *job {
 	p.t.Helper()
+	return p.restartBy(nil, prog, image, env, args...)
+}
+
+// restartBy is restartEnv by a command that runs supervise.
+func (p *place) restartBy(by []string, prog program, image string, env []string, args ...string) *job {
+	p.t.Helper()
 	pidFile := filepath.Join(p.dir, "pid-"+strconv.FormatInt(time.Now().UnixNano(), 36))
-	argv := append([]string{supervise, "restart", image, "--pid-file", pidFile}, args...)
+	argv := slices.Concat(by, []string{supervise, "restart", image, "--pid-file", pidFile}, args)
 	j := &job{holder: p.hold(launch{argv: argv, env: env}), p: p, prog: prog, args: args}
 	wait(p.t, "restart", 120*time.Second, func() string {
 		if pid, err := strconv.Atoi(strings.TrimSpace(slurp(pidFile))); err == nil {

@@ -167,15 +167,20 @@ func unharmed(pids []int) string {
 }
 
 // killTree ends a tree by SIGKILL, until none of it is left. It is stopped
-// before, so that no process sees another die and says so. Children go before
+// before, every thread of it, so that none sees another process die and says so:
+// one that computes goes on until another has taken the signal. Children go before
 // their parents: a stopped group that loses its last parent outside is woken
 // by SIGHUP and SIGCONT.
 func (h *holder) killTree() {
 	h.t.Helper()
-	for range 3 {
+	for range 200 {
 		for _, p := range h.tree() {
 			syscall.Kill(p, syscall.SIGSTOP)
 		}
+		if !slices.ContainsFunc(states(h.tree()), func(s string) bool { return !strings.ContainsAny(s[len(s)-1:], "TZX") }) {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
 	}
 	wait(h.t, "kill of the tree", 20*time.Second, func() string {
 		left := descendants(h.cmd.Process.Pid)

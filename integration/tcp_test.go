@@ -34,6 +34,21 @@ func TestTakenPort(t *testing.T) {
 	})
 }
 
+// TestManyConnections: more connections than one process may have descriptors
+// for, by far, so that they are made in portions.
+func TestManyConnections(t *testing.T) {
+	forUsers(t, func(p *place) {
+		prog := one("tcpmany").with("300", "600")
+		j := p.start(prog)
+		before := j.settle()
+		p.checkpoint(j.pid(), p.path("image"), "--stop")
+		j.gone()
+		again := p.restartBy([]string{"/usr/bin/prlimit", "--nofile=600:600"}, prog, p.path("image"), nil)
+		again.like(before)
+		again.finish(1)
+	})
+}
+
 // listeningAddr is where a program that uses tcp.h listens: at an address that
 // only it has.
 func listeningAddr(t testing.TB, pid int) string {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"supervise/fdstate"
+	"supervise/internal/task"
 )
 
 // Sockets is the sockets of one snapshot, or of one restart: they have parts in
@@ -40,7 +41,7 @@ func New(control map[uint32][]byte) *Sockets {
 func (s *Sockets) Kinds() []fdstate.Kind {
 	survey, net := s.survey, s.net
 	tcp := &tcpSurvey{ends: map[uint32]*tcpEnd{}, options: map[usualKey][]byte{}, kept: &s.kept}
-	tcpNet := &tcpNet{byID: map[uint64]*tcpSock{}, keeping: keeping{image: s.Image, private: s.Private}}
+	tcpNet := &tcpNet{byID: map[uint64]*tcpSock{}, pidfds: map[*task.Process]int{}, doors: map[uint16]bool{}, keeping: keeping{image: s.Image, private: s.Private}}
 	return slices.Concat(datagramKinds(), []fdstate.Kind{ // tags are in images: never renumber
 		{Tag: 200, Name: "unix socket", Match: family(unix.AF_UNIX), Explore: survey.explore, Outside: survey.leadsOutside, Ends: survey.endsOf, Capture: survey.capture,
 			New: func() fdstate.Record { return &Unix{net: net} }, Shared: true, Only: "but connections out of the tree end with a restart, or are made anew by a rule"},

@@ -140,13 +140,16 @@ func (rec *TCP) fits(a netip.AddrPort) bool {
 }
 
 // Restore has the socket made together with all others.
-func (rec *TCP) Restore(o *fdstate.Opener, f *fdstate.File, at fdstate.Slot) error {
+func (rec *TCP) Restore(o *fdstate.Opener, f *fdstate.File, _ fdstate.Slot) error {
 	if len(rec.net.socks) == 0 {
 		o.Last(rec.net.restore)
 	}
-	rec.net.add(&tcpSock{rec: rec, flags: f.Flags, num: at.Num, link: f.Link, fate: fate{rule: f.Rule()}})
+	rec.net.add(&tcpSock{rec: rec, flags: f.Flags, file: f, link: f.Link, fate: fate{rule: f.Rule()}})
 	return nil
 }
 
 // KeepsFlags: they are set when there is a socket.
 func (*TCP) KeepsFlags() {}
+
+// PlacesItself: there may be more than the builder can have at once.
+func (*TCP) PlacesItself() {}

@@ -19,6 +19,7 @@ type tcpSurvey struct {
 	table   *tcpTable
 	ends    map[uint32]*tcpEnd // by inode
 	list    []*tcpEnd
+	doors   []*tcpEnd           // of these, those that listen
 	options map[usualKey][]byte // of new sockets
 	cookie  uint64              // of the tree's network namespace
 	settled bool                // everything on its way has arrived
@@ -74,9 +75,14 @@ func (s *tcpSurvey) look() error {
 	if s.table, err = readTCPTable(diag); err != nil {
 		return err
 	}
+	s.doors = nil
 	for _, e := range s.list {
 		e.entry, e.other = s.table.byIno[uint32(e.desc.Stat.Ino)], nil
-		if e.entry != nil && e.entry.state != tcpListen {
+		switch {
+		case e.entry == nil:
+		case e.entry.state == tcpListen:
+			s.doors = append(s.doors, e)
+		default:
 			e.other = s.table.byKey[tcpKey{e.entry.local, e.entry.peer}.swap()]
 		}
 	}
@@ -117,8 +123,8 @@ func (s *tcpSurvey) origin(e *tcpEnd) origin {
 // made to.
 func (s *tcpSurvey) listener(at netip.AddrPort) *tcpEnd {
 	var found *tcpEnd
-	for _, e := range s.list {
-		if e.entry == nil || e.entry.state != tcpListen || e.entry.local.Port() != at.Port() {
+	for _, e := range s.doors {
+		if e.entry.local.Port() != at.Port() {
 			continue
 		}
 		if e.entry.local == at {

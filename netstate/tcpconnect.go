@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"supervise/fdstate"
 	"supervise/internal/task"
 )
 
@@ -36,6 +37,11 @@ type doorAddr struct {
 
 // planPairs finds the connections, and which end is to accept each.
 func (n *tcpNet) planPairs() error {
+	for _, s := range n.socks {
+		if s.rec.Listen != nil {
+			n.doors[s.rec.Local.Port()] = true
+		}
+	}
 	for _, s := range slices.Clone(n.socks) {
 		switch n.way(s) {
 		case paired:
@@ -60,7 +66,7 @@ func (n *tcpNet) planPairs() error {
 // help makes the other end of a connection that is closed in the end. Where
 // the connection is forgotten, it may be anywhere.
 func (n *tcpNet) help(s *tcpSock) *tcpPair {
-	helper := &tcpSock{rec: &TCP{Domain: s.rec.Domain, State: tcpEstablished, Local: s.rec.Peer, Peer: s.rec.Local}, num: n.o.Reserve(), link: s.link, helper: true}
+	helper := &tcpSock{rec: &TCP{Domain: s.rec.Domain, State: tcpEstablished, Local: s.rec.Peer, Peer: s.rec.Local}, link: s.link, helper: true}
 	s.other, helper.other = helper, s
 	n.socks = append(n.socks, helper)
 	if s.rec.Peer.IsValid() {
@@ -73,33 +79,44 @@ func (n *tcpNet) help(s *tcpSock) *tcpPair {
 // roles makes the end at a port that the tree listens on the one that accepts,
 // and otherwise that with the lower port.
 func (n *tcpNet) roles(a, b *tcpSock) *tcpPair {
-	listens := func(s *tcpSock) bool {
-		return slices.ContainsFunc(n.socks, func(l *tcpSock) bool {
-			return l.rec.Listen != nil && l.rec.Local.Port() == s.rec.Local.Port()
-		})
-	}
-	switch la, lb := listens(a), listens(b); {
+	switch la, lb := n.doors[a.rec.Local.Port()], n.doors[b.rec.Local.Port()]; {
 	case la && !lb, la == lb && a.rec.Local.Port() < b.rec.Local.Port():
 		return &tcpPair{client: b, server: a}
 	}
 	return &tcpPair{client: a, server: b}
 }
 
-// connectPairs makes all connections. One that was made between the same
+// connectPairs makes all connections, as many at once as there is room for.
+func (n *tcpNet) connectPairs() error {
+	if len(n.pairs) == 0 {
+		return nil
+	}
+	if _, err := n.remembered(); err != nil {
+		return err
+	}
+	const each = 3 // descriptors: both ends, and a door
+	for left := n.pairs; len(left) > 0; {
+		some, err := n.fit(len(left), each)
+		if err != nil {
+			return err
+		}
+		if err := n.connectSome(left[:some]); err != nil {
+			return err
+		}
+		left = left[some:]
+	}
+	return nil
+}
+
+// connectSome makes connections. One that was made between the same
 // addresses before, and has ended lately, may be in the way at one end, which
 // waits for late packets (TIME_WAIT), but not at the other: that end connects
 // then. Otherwise it helps to wait: a second (Linux
 // net/ipv4/tcp_ipv4.c:tcp_twsk_unique, v6.12), or, where each end has a port
 // that other connections are remembered for, until they are forgotten.
-func (n *tcpNet) connectPairs() error {
+func (n *tcpNet) connectSome(left []*tcpPair) error {
 	const waysToTry, moment = 4, 100 * time.Millisecond
-	left := n.pairs
 	begun := time.Now()
-	if len(left) > 0 {
-		if _, err := n.remembered(); err != nil {
-			return err
-		}
-	}
 	for len(left) > 0 {
 		var err error
 		if left, err = n.connectRound(left); err != nil {
@@ -144,7 +161,7 @@ func (n *tcpNet) connectRound(pairs []*tcpPair) (left []*tcpPair, err error) {
 		at := doorAddr{p.server.rec.Domain, p.server.rec.Local}
 		d := byAddr[at]
 		if d == nil {
-			d = &tcpDoor{tcpSock: &tcpSock{rec: p.server.rec, num: n.o.Reserve()}}
+			d = &tcpDoor{tcpSock: &tcpSock{rec: p.server.rec}}
 			n.open(d.tcpSock)
 			byAddr[at] = d
 			doors = append(doors, d)
@@ -160,7 +177,7 @@ func (n *tcpNet) connectRound(pairs []*tcpPair) (left []*tcpPair, err error) {
 		} else if d.err = n.with(d.tcpSock, d.open(n)); d.err != nil && !errors.Is(d.err, unix.EADDRINUSE) {
 			return nil, d.err
 		}
-		const atOnce = 100 // so many that no queue overflows, and a batch has room for them
+		const atOnce = min(100, fdstate.Landings) // so many that no queue overflows, and a batch has room for them
 		for some := range slices.Chunk(d.pairs, atOnce) {
 			late, err := n.connectThrough(d, some)
 			if err != nil {
@@ -170,10 +187,10 @@ func (n *tcpNet) connectRound(pairs []*tcpPair) (left []*tcpPair, err error) {
 		}
 	}
 	for _, p := range left {
-		n.o.Call("close", unix.SYS_CLOSE, p.client.num)
+		n.close(p.client)
 	}
 	for _, d := range doors {
-		n.o.Call("close", unix.SYS_CLOSE, d.num)
+		n.close(d.tcpSock)
 	}
 	return left, n.o.Run()
 }
@@ -240,6 +257,7 @@ func (n *tcpNet) place(got map[netip.AddrPort]int, want map[netip.AddrPort]*tcpP
 	for from, num := range got {
 		if p, ok := want[from]; ok {
 			delete(want, from)
+			n.house(p.server)
 			b.Add(unix.SYS_DUP3, num, p.server.num, unix.O_CLOEXEC)
 		}
 		b.Add(unix.SYS_CLOSE, num)
@@ -264,7 +282,7 @@ func (n *tcpNet) inLine() []*tcpSock {
 
 // knockAndGo connects to a listener and closes the connection again.
 func (n *tcpNet) knockAndGo(c TCPClosed) error {
-	s := &tcpSock{rec: &TCP{Domain: unix.AF_INET, State: tcpEstablished, Local: c.From, Peer: c.To}, num: n.o.Reserve()}
+	s := &tcpSock{rec: &TCP{Domain: unix.AF_INET, State: tcpEstablished, Local: c.From, Peer: c.To}}
 	if c.From.Addr().Is6() {
 		s.rec.Domain = unix.AF_INET6
 	}
@@ -273,8 +291,8 @@ func (n *tcpNet) knockAndGo(c TCPClosed) error {
 		return err
 	}
 	err := n.knockAs(s)
-	_, closeErr := n.o.Proc.Call(unix.SYS_CLOSE, s.num)
-	return errors.Join(err, closeErr)
+	n.close(s)
+	return errors.Join(err, n.o.Run())
 }
 
 // knockAs connects a socket to a listener of the tree.

@@ -23,29 +23,36 @@ func (n *tcpNet) patiently(take func() error) error {
 		if !errors.Is(err, unix.EADDRINUSE) || time.Now().After(limit) {
 			return err
 		}
-		if busy, failed := n.remembered(); !busy || failed != nil {
+		if found, failed := n.remembered(); !found || failed != nil {
 			return errors.Join(err, failed)
 		}
 	}
 }
 
-// remembered tells whether the kernel remembers connections from ports that
+// remembered tells whether the kernel remembered connections from ports that
 // the tree is to have. An administrator has it forget them: what they are
-// remembered for, segments that come late, does not happen on one host.
-func (n *tcpNet) remembered() (busy bool, err error) {
+// remembered for, segments that come late, does not happen on one host. Those
+// that are about to end are left alone.
+func (n *tcpNet) remembered() (found bool, err error) {
 	diag, err := netlinkOf(n.o.Proc.PID, unix.NETLINK_SOCK_DIAG, held(n.o.Proc))
 	if err != nil {
 		return false, err
 	}
 	defer unix.Close(diag)
+	wanted := n.places()
 	var left []nlRequest
+	const states = 1<<tcpTimeWait | 1<<tcpFinWait1 | 1<<tcpFinWait2 | 1<<tcpLastAck | 1<<tcpClosing
 	for _, domain := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		err := inetDiagRequest(domain, 1<<tcpTimeWait).ask(diag, func(b []byte) error {
+		err := inetDiagRequest(domain, states).ask(diag, func(b []byte) error {
 			e, err := parseInetDiag(b)
-			if err == nil && n.wants(e) {
+			if err != nil || e.ino != 0 || !wanted.has(e) {
+				return err
+			}
+			found = true
+			if e.state == tcpTimeWait {
 				left = append(left, destroyRequest(b))
 			}
-			return err
+			return nil
 		})
 		if err != nil {
 			return false, fmt.Errorf("ask for TCP connections that have ended: %w", err)
@@ -54,24 +61,32 @@ func (n *tcpNet) remembered() (busy bool, err error) {
 	for _, destroy := range left {
 		switch err := destroy.change(diag); {
 		case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES), errors.Is(err, unix.EOPNOTSUPP):
-			busy = true
 		case err != nil && !errors.Is(err, unix.ENOENT):
 			return false, fmt.Errorf("forget a TCP connection: %w", err)
 		}
 	}
-	return busy, nil
+	return found, nil
 }
 
-// wants tells whether the tree has a socket at the place of an ended
-// connection's.
-func (n *tcpNet) wants(e *tcpEntry) bool {
+// places are addresses and ports that the tree has.
+type places map[netip.AddrPort]bool
+
+// places gives those of its sockets; any address is that of no family.
+func (n *tcpNet) places() places {
+	p := places{}
 	for _, s := range n.socks {
 		at := plain(s.rec.Local)
-		if at.Port() == e.local.Port() && (at.Addr() == e.local.Addr() || at.Addr().IsUnspecified() || at.Addr() == netip.IPv6Unspecified()) {
-			return true
+		if at.Addr().IsUnspecified() {
+			at = netip.AddrPortFrom(netip.Addr{}, at.Port())
 		}
+		p[at] = true
 	}
-	return false
+	return p
+}
+
+// has tells whether the tree has a socket at the place of an ended connection's.
+func (p places) has(e *tcpEntry) bool {
+	return p[e.local] || p[netip.AddrPortFrom(netip.Addr{}, e.local.Port())]
 }
 
 // destroyRequest asks to abort the socket of a struct inet_diag_msg, and no

@@ -8,7 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"supervise/fdstate"
-	"supervise/internal/task"
 	"supervise/policy"
 )
 
@@ -153,7 +152,7 @@ func (n *tcpNet) decideOutside(s *tcpSock) error {
 // findDoor makes sure that the helper of a lost connection can be reached: its
 // address may be gone, or another's. It is lost all the same.
 func (n *tcpNet) findDoor(s *tcpSock) error {
-	trial := &tcpSock{rec: &TCP{Domain: s.rec.Domain, State: tcpEstablished, Local: s.rec.Local}, num: n.o.Reserve(), link: s.link}
+	trial := &tcpSock{rec: &TCP{Domain: s.rec.Domain, State: tcpEstablished, Local: s.rec.Local}, link: s.link}
 	n.open(trial)
 	if err := n.o.Run(); err != nil {
 		return err
@@ -173,9 +172,8 @@ func (n *tcpNet) findDoor(s *tcpSock) error {
 		s.rec.Local, err = addrPort(unix.Getsockname(fd))
 		return err
 	})
-	var b task.Batch
-	b.Add(unix.SYS_CLOSE, trial.num)
-	return errors.Join(err, n.o.Proc.Run(&b))
+	n.close(trial)
+	return errors.Join(err, n.o.Run())
 }
 
 // reconnect connects a socket to somebody outside.
@@ -205,6 +203,7 @@ func (n *tcpNet) leave(s *tcpSock) error {
 			return err
 		}
 	}
-	_, err := n.o.Proc.Call(unix.SYS_CLOSE, s.num)
+	_, err := s.home.Call(unix.SYS_CLOSE, s.num)
+	s.home = nil
 	return err
 }

@@ -19,9 +19,10 @@ type tcpNet struct {
 	socks []*tcpSock
 	byID  map[uint64]*tcpSock
 
-	o     *fdstate.Opener
-	pidfd int // the builder's
-	pairs []*tcpPair
+	o      *fdstate.Opener
+	pidfds map[*task.Process]int // of those that have sockets
+	doors  map[uint16]bool       // ports that the tree listens on
+	pairs  []*tcpPair
 	keeping
 }
 
@@ -30,7 +31,9 @@ type tcpSock struct {
 	rec   *TCP
 	flags int
 	link  string
-	num   int // where the builder has it
+	file  *fdstate.File // nil: it is ours for the moment
+	home  *task.Process // that has it; nil: nobody has
+	num   int           // there
 
 	accepted bool // a door makes it
 	connects bool // it is made when it is connected
@@ -88,11 +91,7 @@ var tcpSteps = []struct {
 // restore makes all sockets.
 func (n *tcpNet) restore(o *fdstate.Opener) error {
 	n.o = o
-	var err error
-	if n.pidfd, err = o.Proc.Pidfd(); err != nil {
-		return err
-	}
-	defer unix.Close(n.pidfd)
+	defer n.closePidfds()
 	if err := n.decide(); err != nil {
 		return err
 	}
@@ -112,6 +111,7 @@ func (n *tcpNet) restore(o *fdstate.Opener) error {
 			}
 		}
 	}
+	n.put()
 	return o.Run()
 }
 
@@ -120,9 +120,25 @@ func (n *tcpNet) makeSockets() error {
 	var list []*tcpSock
 	for _, s := range n.socks {
 		if !s.accepted && !s.connects {
-			n.open(s)
 			list = append(list, s)
 		}
+	}
+	for len(list) > 0 {
+		some, err := n.fit(len(list), 1)
+		if err != nil {
+			return err
+		}
+		if err := n.makeSome(list[:some]); err != nil {
+			return err
+		}
+		list = list[some:]
+	}
+	return nil
+}
+
+func (n *tcpNet) makeSome(list []*tcpSock) error {
+	for _, s := range list {
+		n.open(s)
 	}
 	if err := n.o.Run(); errors.Is(err, unix.ENOPROTOOPT) || errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EAFNOSUPPORT) {
 		return &HostError{Why: "this kernel has no MPTCP, or no IPv6, which a socket of the tree was made for", Err: err, Hint: "see sysctl net.mptcp.enabled"}
@@ -146,13 +162,18 @@ func (n *tcpNet) makeSockets() error {
 
 // open queues the making of a socket.
 func (n *tcpNet) open(s *tcpSock) {
+	n.house(s)
 	n.o.Open(fdstate.Slot{Num: s.num, CloseOnExec: true}, "socket", unix.SYS_SOCKET, s.rec.Domain,
 		unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, s.rec.protocol())
 }
 
 // with calls fn with our own copy of a socket.
 func (n *tcpNet) with(s *tcpSock, fn func(s *tcpSock, fd int) error) error {
-	fd, err := unix.PidfdGetfd(n.pidfd, s.num, 0)
+	pidfd, err := n.pidfd(s.home)
+	if err != nil {
+		return err
+	}
+	fd, err := unix.PidfdGetfd(pidfd, s.num, 0)
 	if err != nil {
 		return fmt.Errorf("pidfd_getfd %d: %w", s.num, err)
 	}

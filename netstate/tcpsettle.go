@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -46,11 +47,25 @@ func (s *tcpSurvey) settle() error {
 		return nil
 	}
 	s.settled = true
-	flows, err := s.flows()
-	if err != nil || len(flows) == 0 {
+	flows := s.flows()
+	if len(flows) == 0 {
+		return nil
+	}
+	const atOnce = 1000 // we have two descriptors for each
+	for some := range slices.Chunk(flows, atOnce) {
+		if err := s.settleSome(some); err != nil {
+			return err
+		}
+	}
+	s.table = nil // states have changed
+	return s.look()
+}
+
+func (s *tcpSurvey) settleSome(flows []flow) error {
+	defer closeFlows(flows)
+	if err := openFlows(flows); err != nil {
 		return err
 	}
-	defer closeFlows(flows)
 	if err := s.push(flows); err != nil {
 		return err
 	}
@@ -68,52 +83,46 @@ func (s *tcpSurvey) settle() error {
 		}
 		left = left[len(some):]
 	}
-	s.table = nil // states have changed
-	return s.look()
+	return nil
 }
 
 // flows finds the connections with something under way.
-func (s *tcpSurvey) flows() (list []flow, err error) {
-	add := func(f flow) error {
-		f.out = -1
-		if f.to.desc.InFlight() {
-			return nil
-		}
-		if f.in, err = f.to.desc.Copy(); err != nil {
-			return err
-		}
-		if f.from != nil {
-			if f.out, err = f.from.desc.Copy(); err != nil {
-				unix.Close(f.in)
-				return err
-			}
-		}
-		list = append(list, f)
-		return nil
-	}
+func (s *tcpSurvey) flows() (list []flow) {
 	for _, e := range s.list {
 		if e.entry == nil || e.other == nil || e.entry.state.in(tcpListen, tcpSynSent) {
 			continue
 		}
 		switch other := s.ends[e.other.ino]; {
-		case other != nil && e.entry.wqueue > 0:
-			err = add(flow{from: e, to: other})
-		case e.other.ino == 0 && e.other.wqueue > 0 && !e.other.state.in(tcpSynRecv, tcpNewSynRecv):
-			err = add(flow{to: e})
-		}
-		if err != nil {
-			closeFlows(list)
-			return nil, err
+		case other != nil && e.entry.wqueue > 0 && !other.desc.InFlight():
+			list = append(list, flow{from: e, to: other, out: -1, in: -1})
+		case e.other.ino == 0 && e.other.wqueue > 0 && !e.other.state.in(tcpSynRecv, tcpNewSynRecv) && !e.desc.InFlight():
+			list = append(list, flow{to: e, out: -1, in: -1})
 		}
 	}
-	return list, nil
+	return list
+}
+
+// openFlows gets copies of the ends.
+func openFlows(list []flow) (err error) {
+	for i := range list {
+		f := &list[i]
+		if f.in, err = f.to.desc.Copy(); err != nil {
+			return err
+		}
+		if f.from == nil {
+			continue
+		}
+		if f.out, err = f.from.desc.Copy(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func closeFlows(list []flow) {
 	for _, f := range list {
-		unix.Close(f.in)
-		if f.out >= 0 {
-			unix.Close(f.out)
+		for _, fd := range []int{f.in, f.out} {
+			_ = closeSome(fd)
 		}
 	}
 }

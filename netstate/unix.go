@@ -155,7 +155,7 @@ const (
 // is open: messages carry them.
 func (rec *Unix) Restore(o *fdstate.Opener, f *fdstate.File, at fdstate.Slot) error {
 	if len(rec.net.socks) == 0 {
-		o.Last(rec.net.restore)
+		o.AfterLast(rec.net.restore)
 	}
 	rec.net.add(&unixSock{rec: rec, flags: f.Flags, num: at.Num, link: f.Link, rule: f.Rule()})
 	return nil

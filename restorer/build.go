@@ -253,7 +253,7 @@ func (r *restart) shared() error {
 	if err := r.objects.Fill(r.builder, r.im, r.progress()); err != nil {
 		return err
 	}
-	return r.files.OpenShared(r.builder)
+	return r.files.OpenShared(r.builder, r.keeper)
 }
 
 // raiseFiles raises the builder's limit of descriptors as far as may be: its

@@ -123,9 +123,14 @@ func (r *restart) author(id task.ID) (*task.Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("stand-in for process %d: %w", id, err)
 	}
+	r.addStandIn(id, p)
+	return p, nil
+}
+
+// addStandIn has a process end when the tree's System V objects are complete.
+func (r *restart) addStandIn(id task.ID, p *task.Process) {
 	r.known[id] = p
 	r.standIns = append(r.standIns, id)
-	return p, nil
 }
 
 // finishIPC completes the objects, and ends the stand-ins.
