@@ -1,6 +1,7 @@
 package fdstate
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -25,11 +26,11 @@ type stow struct {
 
 // findLimit reads how many descriptors the builder may have.
 func (r *Restorer) findLimit(builder *task.Process) error {
-	var l unix.Rlimit
-	if err := unix.Prlimit(int(builder.PID), unix.RLIMIT_NOFILE, nil, &l); err != nil {
-		return fmt.Errorf("prlimit %d: %w", builder.PID, err)
+	limit := make([]byte, 16) // struct rlimit64
+	if _, err := builder.Call(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, 0, limit); err != nil {
+		return fmt.Errorf("limit of descriptors: %w", err)
 	}
-	r.limit = int(min(l.Cur, 1<<30))
+	r.limit = int(min(binary.LittleEndian.Uint64(limit), 1<<30))
 	return nil
 }
 

@@ -189,7 +189,7 @@ func (j *job) ended() {
 		}
 		return ""
 	})
-	wait(j.t, "exit status", time.Second, func() string {
+	wait(j.t, "exit status", 10*time.Second, func() string {
 		s, ok := j.exited(j.child)
 		if !ok {
 			return "not told"

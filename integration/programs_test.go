@@ -163,6 +163,7 @@ var programs = func() []program {
 		one("tcplisten").alone(),
 		one("tcplinks").alone(),
 		one("tcpbacklog").alone(),
+		one("tcpurgent").alone(),
 		one("tcpmany").with("150", "1000").alone(),
 		one("fifos").alone(),
 		one("epoll"),

@@ -18,7 +18,7 @@ var refusedPrograms = []struct {
 	{one("objects").named("uffd").with("uffd"), "registered with userfaultfd"},
 	{one("fanotify").named("fanotify_unread").with("unread"), "of events wait to be read from it"},
 	{one("fanotify").named("fanotify_permission").with("permission").asRoot(), "permission events"},
-	{one("tcpbacklog").named("tcp_urgent").with("urgent"), "urgent data (MSG_OOB) waits to be read"},
+	{one("tcpbacklog").named("tcp_multipath").with("multipath"), "connections of MPTCP cannot be captured"},
 	{one("tcpbacklog").named("tcp_early").with("early"), "its connection waits to be accepted, with data in it"},
 	{one("tcpbacklog").named("tcp_opening").with("opening"), "the connection is in state SYN_SENT"},
 }

@@ -39,6 +39,7 @@ type TCP struct {
 	Accepted bool `cbor:"17,keyasint,omitempty" json:"accepted,omitempty"`
 
 	Repair *TCPRepair `cbor:"18,keyasint,omitempty" json:"repair,omitempty"` // what it takes to keep the connection
+	Urgent *TCPUrgent `cbor:"19,keyasint,omitempty" json:"urgent,omitempty"` // not part of Queue
 
 	net *tcpNet
 }
@@ -131,7 +132,7 @@ func (rec *TCP) Check(*fdstate.State) error {
 	case rec.Local.IsValid() && !rec.fits(rec.Local), rec.Peer.IsValid() && !rec.fits(rec.Peer):
 		return errors.New("a TCP socket with addresses of another family")
 	}
-	return errors.Join(checkOptions(rec.Options), rec.Filter.check())
+	return errors.Join(checkOptions(rec.Options), rec.Filter.check(), rec.Urgent.check(rec))
 }
 
 // fits tells whether an address is one of the socket's family.

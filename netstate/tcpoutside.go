@@ -139,7 +139,7 @@ func (n *tcpNet) decideOutside(s *tcpSock) error {
 			}
 		}
 		// Nothing of the old connection is left; the kernel chooses the port.
-		rec.Local, rec.Queue = netip.AddrPort{}, nil
+		rec.Local, rec.Queue, rec.Urgent = netip.AddrPort{}, nil, nil
 		s.anew = true
 		return nil
 	}

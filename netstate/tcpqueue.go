@@ -31,12 +31,18 @@ func (s *tcpSurvey) readQueue(rec *TCP, e *tcpEnd, fd int) error {
 	if err != nil {
 		return fmt.Errorf("ioctl TIOCINQ: %w", err)
 	}
-	if err := refuseUrgent(e, fd, size); err != nil || size == 0 {
+	urgent, err := marked(e, fd, size)
+	switch {
+	case err != nil:
 		return err
+	case urgent:
+		return s.readUrgent(rec, e, fd)
+	case size == 0:
+		return nil
 	}
 	offset, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PEEK_OFF)
 	if errors.Is(err, unix.EOPNOTSUPP) || err == nil && offset < 0 {
-		return peekTCP(rec, fd, size)
+		return peekTCP(rec, fd, size, false)
 	}
 	switch {
 	case err != nil:
@@ -50,34 +56,20 @@ func (s *tcpSurvey) readQueue(rec *TCP, e *tcpEnd, fd int) error {
 	}
 	var b task.Batch
 	addOption(&b, e.desc.FD, unix.SOL_SOCKET, unix.SO_PEEK_OFF, -1)
-	b.Pause(func() error { return peekTCP(rec, fd, size) })
+	b.Pause(func() error { return peekTCP(rec, fd, size, false) })
 	addOption(&b, e.desc.FD, unix.SOL_SOCKET, unix.SO_PEEK_OFF, offset)
 	return p.Run(&b)
 }
 
-// refuseUrgent refuses a queue with urgent data in it, or the mark that is left
-// of it: a look ends there, and so does what TIOCINQ counts (Linux
-// include/net/tcp.h:tcp_inq, v6.12). The list counts all, and the end as one.
-func refuseUrgent(e *tcpEnd, fd, size int) error {
-	ready, err := fdstate.Poll(fd, unix.POLLPRI)
-	if err != nil {
-		return err
-	}
-	const end = 1
-	if ready&unix.POLLPRI != 0 || e.entry != nil && size+end < int(e.entry.rqueue) {
-		return fdstate.RefuseNow("urgent data (MSG_OOB) waits to be read from it")
-	}
-	return nil
-}
-
-// peekTCP looks at the first size bytes of a queue.
-func peekTCP(rec *TCP, fd, size int) error {
+// peekTCP looks at the next size bytes of a queue. short: it may see fewer.
+func peekTCP(rec *TCP, fd, size int, short bool) error {
 	rec.Queue = make([]byte, size)
 	n, _, err := unix.Recvfrom(fd, rec.Queue, unix.MSG_PEEK|unix.MSG_DONTWAIT)
 	if err != nil {
 		return fmt.Errorf("recv with MSG_PEEK: %w", err)
 	}
-	if n != size {
+	rec.Queue = rec.Queue[:n]
+	if n != size && !short {
 		return fmt.Errorf("recv with MSG_PEEK: %d of %d bytes", n, size)
 	}
 	return nil
@@ -86,12 +78,12 @@ func peekTCP(rec *TCP, fd, size int) error {
 // fill has the other end send what was in a socket's queue. What the socket
 // has no room for waits with its sender, unless that is a helper, which ends.
 func (n *tcpNet) fill(s *tcpSock) error {
-	if len(s.rec.Queue) == 0 || s.other == nil {
+	if len(s.rec.Queue) == 0 && s.rec.Urgent == nil || s.other == nil {
 		return nil
 	}
 	err := n.with(s, func(_ *tcpSock, in int) error {
 		return n.with(s.other, func(_ *tcpSock, out int) error {
-			return pour(flow{out: out, in: in}, s.rec.Queue, s.other.helper)
+			return s.rec.pourAll(flow{out: out, in: in}, s.other.helper)
 		})
 	})
 	if err != nil {
@@ -102,10 +94,10 @@ func (n *tcpNet) fill(s *tcpSock) error {
 
 // pour sends data from one end to the other. The receiver gets more room only
 // if the data needs it.
-func pour(f flow, data []byte, arrive bool) error {
+func pour(f flow, data []byte, flags int, arrive bool) error {
 	for deadline := time.Now().Add(connectPatience); ; {
 		for len(data) > 0 {
-			sent, err := sendmsg(f.out, data, nil, nil)
+			sent, err := unix.SendmsgN(f.out, data, nil, nil, flags|unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
 			if errors.Is(err, unix.EAGAIN) {
 				break
 			}
