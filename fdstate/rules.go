@@ -175,6 +175,7 @@ func (ru *ruling) instead(file int, rule *policy.Rule) (int, error) {
 	} else {
 		f, err = redirected(ru.state, ru.from[file], rule)
 	}
+	f.rule = rule
 	ru.state.Files = append(ru.state.Files, f)
 	ru.other[key] = len(ru.state.Files) - 1
 	return ru.other[key], err
@@ -287,7 +288,11 @@ func (s *State) Apply(kinds []Kind, r *Rules) error {
 	if forbidden != nil {
 		return &ForbiddenError{forbidden}
 	}
-	return ru.divert(func(int, FD, *policy.Rule) {})
+	return ru.divert(func(table int, fd FD, rule *policy.Rule) {
+		if rule.Does(policy.Close) {
+			s.closed = append(s.closed, closedFD{table, fd, rule})
+		}
+	})
 }
 
 // ForbiddenError says that a rule forbids a restart.

@@ -19,6 +19,8 @@ type Tag uint16
 type State struct {
 	Files  []File  `cbor:"1,keyasint" json:"files"`
 	Tables []Table `cbor:"2,keyasint" json:"tables"` // Tables[i] belongs to process i; then those of threads that have their own
+
+	closed []closedFD // by rules, at this restart
 }
 
 // File is an open file description.
@@ -96,6 +98,8 @@ func (e *RecordError) Error() string {
 
 func (e *RecordError) Unwrap() error { return e.Err }
 
+var errUnknownTag = errors.New("unknown tag")
+
 var (
 	encMode = mustMode(cbor.CoreDetEncOptions().EncMode())
 	decMode = mustMode(cbor.DecOptions{
@@ -149,7 +153,7 @@ func (s *State) Records(kinds []Kind) ([]Record, error) {
 		}
 		kind := byTag[f.Tag]
 		if kind == nil || kind.New == nil {
-			return nil, &RecordError{File: i, Tag: f.Tag, Err: errors.New("unknown tag")}
+			return nil, &RecordError{File: i, Tag: f.Tag, Err: errUnknownTag}
 		}
 		records[i] = kind.New()
 		if err := decodeRecord(f.Data, records[i]); err != nil {

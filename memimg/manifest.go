@@ -36,12 +36,16 @@ type Control struct {
 	Plugins     []Plugin          `json:"plugins,omitempty"`     // that take part in a restart, too
 }
 
-// Plugin names a plugin: the file of its manifest, or a shell command for an
-// event.
+// Plugin names a plugin: the file of its manifest, a shell command for an
+// event, or what one that is built in is to do.
 type Plugin struct {
 	File    string `json:"file,omitempty"`
 	Event   string `json:"event,omitempty"`
 	Command string `json:"command,omitempty"`
+
+	SignalBefore string `json:"signal_before,omitempty"`
+	SignalAfter  string `json:"signal_after,omitempty"`
+	Exclude      string `json:"exclude,omitempty"`
 }
 
 // Host is what was special about the machine that an image was made on.

@@ -13,11 +13,15 @@ import (
 )
 
 // Spec names a plugin, as it is kept with jobs and images: the file of its
-// manifest, or a shell command for one event.
+// manifest, a shell command for one event, or one that is built in.
 type Spec struct {
 	File    string `json:"file,omitempty"`
 	Event   string `json:"event,omitempty"`
 	Command string `json:"command,omitempty"`
+
+	SignalBefore string `json:"signal_before,omitempty"` // SIGNAL[:DEADLINE[:FILE]]
+	SignalAfter  string `json:"signal_after,omitempty"`
+	Exclude      string `json:"exclude,omitempty"` // Undumped
 }
 
 // Plugin is somebody who takes part in snapshots and restarts: a program.
@@ -56,16 +60,25 @@ var eventNames = []string{client.BeforeFreeze, client.Frozen, client.Captured, c
 func Load(specs []Spec) ([]*Plugin, error) {
 	var list []*Plugin
 	for _, s := range specs {
-		p := s.hook()
-		if s.File != "" {
-			var err error
-			if p, err = read(s.File); err != nil {
-				return nil, err
-			}
+		p, err := s.load()
+		if err != nil {
+			return nil, err
 		}
 		list = append(list, p)
 	}
 	return list, nil
+}
+
+func (s Spec) load() (*Plugin, error) {
+	switch {
+	case s.File != "":
+		return read(s.File)
+	case s.SignalBefore != "" || s.SignalAfter != "":
+		return signals(s.SignalBefore, s.SignalAfter)
+	case s.Exclude != "":
+		return excluding(s.Exclude)
+	}
+	return s.hook(), nil
 }
 
 // hook makes a plugin of a shell command. Before a snapshot and a restart its

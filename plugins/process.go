@@ -28,6 +28,8 @@ type Reply struct {
 	Environment map[string]*string `json:"environment"` // before-restart: variables of the tree; null removes one
 	Descriptors []Given            `json:"descriptors"` // before-restart: as many as came by SCM_RIGHTS with this line
 
+	Exclude []string `json:"exclude"` // before-freeze, frozen: memory to be left out, see Undumped
+
 	// Before-restart, too: old names of the host, and new ones.
 	Paths     map[string]string `json:"paths"`
 	Addresses map[string]string `json:"addresses"`

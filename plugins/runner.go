@@ -31,8 +31,34 @@ type Changes struct {
 	Environment map[string]*string // nil: to be removed
 	Files       []Given
 	Hostname    string // that programs see; "": as they would without plugins
+	Undumped    bool   // memory that the program has marked is left out of the snapshot
 
 	translate.Values
+}
+
+// List tells in words what is to be otherwise.
+func (c *Changes) List() []string {
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(c.Environment)) {
+		if v := c.Environment[name]; v != nil {
+			list = append(list, "environment "+name+"="+*v)
+		} else {
+			list = append(list, "environment: no "+name)
+		}
+	}
+	for what, names := range map[string]map[string]string{"path": c.Paths, "address": c.Addresses} {
+		for old, now := range names {
+			list = append(list, what+" "+old+" is "+now)
+		}
+	}
+	for _, g := range c.Files {
+		list = append(list, fmt.Sprintf("descriptor %d of process %d", g.FD, g.PID))
+	}
+	if c.Hostname != "" {
+		list = append(list, "host name "+c.Hostname)
+	}
+	slices.Sort(list)
+	return list
 }
 
 // Given is an open file that takes the place of a descriptor of the tree.
@@ -103,7 +129,7 @@ func (r *Runner) tell(p *Plugin, e client.Event) error {
 		}
 		return r.take(p, reply)
 	}
-	e.Deadline = p.Deadline
+	e.Deadline, e.Snapshot = p.Deadline, e.Snapshot.Brief(client.Most)
 	run := r.running[p]
 	if run == nil {
 		var err error
@@ -170,6 +196,12 @@ func (r *Runner) take(p *Plugin, reply *Reply) error {
 	}
 	if total > maxBlobs {
 		return fmt.Errorf("plugin %s: more than %d bytes are to be kept", p.Name, maxBlobs)
+	}
+	for _, what := range reply.Exclude {
+		if err := checkExclude(what); err != nil {
+			return fmt.Errorf("plugin %s: %w", p.Name, err)
+		}
+		r.Changes.Undumped = true
 	}
 	values := translate.Values{Paths: reply.Paths, Addresses: reply.Addresses}
 	if err := values.Check(); err != nil {

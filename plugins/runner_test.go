@@ -17,28 +17,6 @@ func shellPlugin(name, code string, events ...string) *Plugin {
 	return &Plugin{Name: name, Command: []string{"/bin/sh", "-c", code}, Events: events, Deadline: 20000}
 }
 
-// TestDocumented runs the plugin in shell of docs/plugins.md.
-func TestDocumented(t *testing.T) {
-	code := `while read -r event; do
-    seq=${event#*\"seq\":}; seq=${seq%%[,\}]*}
-    if [ -e /run/no-such-backup.pid ]; then
-        echo "{\"reply\":$seq,\"refuse\":\"a backup is running\"}"
-    else
-        echo "{\"reply\":$seq}"
-    fi
-done`
-	r := NewRunner([]*Plugin{shellPlugin("doc", code, "before-freeze", "frozen", "committed")}, nil)
-	for _, e := range []string{"before-freeze", "frozen", "captured", "committed"} {
-		if err := r.Event(testEvent(e)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	r.Close()
-	if len(r.Problems) > 0 {
-		t.Error(r.Problems)
-	}
-}
-
 // TestUnaware: after a refusal those that come later are told nothing at all.
 func TestUnaware(t *testing.T) {
 	refuses := shellPlugin("refuses", `read l; echo '{"reply":1,"refuse":"no"}'; read l; echo '{"reply":2}'; cat >/dev/null`, "before-freeze", "failed")

@@ -50,7 +50,14 @@ func (r *restart) plan() error {
 	}
 	r.planIPC()
 	r.ids.net = r.opts.Net == NetPrivate || r.opts.Net != NetHost && r.tree.Net.IsPrivate()
-	return r.checkUsers()
+	if err := r.checkUsers(); err != nil || r.opts.Found == nil {
+		return err
+	}
+	found, err := r.tree.Found(r.opts.Most)
+	if err == nil {
+		r.opts.Found(found)
+	}
+	return err
 }
 
 // checkHost compares what the image needs with what this host has.

@@ -17,6 +17,7 @@ import (
 	"supervise/memstate"
 	"supervise/netstate"
 	"supervise/plugins"
+	"supervise/plugins/client"
 	"supervise/policy"
 	"supervise/taskstate"
 	"supervise/treestate"
@@ -38,6 +39,11 @@ type Options struct {
 	// is given what plugins have stored, and says what they want to be otherwise.
 	// It may be nil.
 	Before func(blobs map[string][]byte) (*plugins.Changes, error)
+
+	// Found is told what the tree will have, Most at the most of each list, when all
+	// is planned, and nothing exists. It may be nil.
+	Found func(*client.Objects)
+	Most  int
 
 	Progress func(done, total int64) // bytes of memory filled; may be nil
 }

@@ -29,7 +29,8 @@ type attendance struct {
 	specs  []plugins.Spec
 	runner *plugins.Runner
 	ends   control.Ends
-	loose  bool // the tree has run on for a moment since we got ends
+	found  *client.Objects // once they are captured
+	loose  bool            // the tree has run on for a moment since we got ends
 	begin  control.Begun
 }
 
@@ -121,17 +122,19 @@ func (a *attendance) watch(server *client.Client) (stop chan struct{}) {
 // way down, and of clients, who are nearer to the program, first on the way up.
 func (a *attendance) event(name, reason string, result any) error {
 	e := client.Event{Name: name, Reason: reason, Snapshot: a.facts()}
+	brief := e
+	brief.Snapshot = e.Snapshot.Brief(0) // the programs of a tree have little room for lines
 	if slices.Contains(plugins.Asked, name) {
 		if err := a.runner.Event(e); err != nil {
 			return err
 		}
-		return a.call("event", e, result)
+		return a.call("event", brief, result)
 	}
-	return errors.Join(a.call("event", e, result), a.runner.Event(e))
+	return errors.Join(a.call("event", brief, result), a.runner.Event(e))
 }
 
 func (a *attendance) facts() *client.Facts {
-	return &client.Facts{Job: a.target.Name, RootPID: int(a.target.Root()), Generation: a.begin.Generation, Image: a.image}
+	return &client.Facts{Job: a.target.Name, RootPID: int(a.target.Root()), Generation: a.begin.Generation, Image: a.image, Objects: a.found}
 }
 
 // hook announces the events that belong to the phases of a snapshot, before

@@ -10,6 +10,7 @@ import (
 	"supervise/internal/task"
 	"supervise/memimg"
 	"supervise/plugins"
+	"supervise/plugins/client"
 	"supervise/policy"
 	"supervise/tracer"
 )
@@ -125,6 +126,8 @@ func attended(ctx context.Context, o *CheckpointOptions, target *Target, image s
 		Ends:      part.connections,
 		Loosen:    part.loosen,
 		Excluded:  part.excluded,
+		Undumped:  func() bool { return part.runner.Changes.Undumped },
+		Found:     func(o *client.Objects) { part.found = o },
 		Blobs:     part.runner.Blobs,
 		Manifest:  func() *memimg.Control { return part.manifest(o.Annotate) },
 	})

@@ -18,6 +18,7 @@ import (
 type Handover struct {
 	Virtualize string         // file of rules, or ""
 	EnvFile    string         // or ""
+	Log        string         // or ""
 	Force      bool           // as RestartOptions.Force
 	IDs        restorer.IDs   // or ""
 	Net        restorer.Net   // or ""
@@ -36,7 +37,7 @@ var pluginFlags = map[string]string{
 func (h *Handover) args() []string {
 	var args []string
 	for _, f := range []struct{ name, value string }{
-		{"--virtualize", h.Virtualize}, {"--env-file", h.EnvFile}, {"--ids", string(h.IDs)}, {"--net", string(h.Net)},
+		{"--virtualize", h.Virtualize}, {"--env-file", h.EnvFile}, {"--log", h.Log}, {"--ids", string(h.IDs)}, {"--net", string(h.Net)},
 	} {
 		if f.value != "" {
 			args = append(args, f.name+"="+f.value)
@@ -46,10 +47,11 @@ func (h *Handover) args() []string {
 		args = append(args, "--force")
 	}
 	for _, s := range h.Plugins {
-		if s.File != "" {
-			args = append(args, "--plugin="+s.File)
-		} else {
-			args = append(args, pluginFlags[s.Event]+"="+s.Command)
+		for _, f := range []struct{ name, value string }{{"--plugin", s.File}, {pluginFlags[s.Event], s.Command},
+			{"--signal-before", s.SignalBefore}, {"--signal-after", s.SignalAfter}, {"--exclude", s.Exclude}} {
+			if f.value != "" {
+				args = append(args, f.name+"="+f.value)
+			}
 		}
 	}
 	return append(args, h.Flags...)

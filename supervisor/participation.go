@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"math"
 	"path/filepath"
 
 	"supervise/memimg"
@@ -15,6 +16,7 @@ type participation struct {
 	runner *plugins.Runner
 	facts  client.Facts
 	asked  bool
+	most   int // entries of the lists in facts
 }
 
 // participate reads the plugins.
@@ -35,6 +37,14 @@ func participate(o *RestartOptions, m *memimg.Manifest) (*participation, error) 
 		}
 		list = append(list, env)
 	}
+	p.most = client.Most
+	if o.Log != "" {
+		log, err := plugins.Log(o.Log)
+		if err != nil {
+			return nil, err
+		}
+		list, p.most = append(list, log), math.MaxInt
+	}
 	p.runner = plugins.NewRunner(list, nil)
 	p.facts.Job = m.Summary.Job
 	if p.facts.Image, err = filepath.Abs(o.Image); err != nil {
@@ -42,6 +52,9 @@ func participate(o *RestartOptions, m *memimg.Manifest) (*participation, error) 
 	}
 	return p, nil
 }
+
+// found is told what the tree will have.
+func (p *participation) found(o *client.Objects) { p.facts.Objects = o }
 
 // before asks what is to be otherwise in the tree. A restart may have to be
 // begun once more: plugins are asked once.
@@ -58,5 +71,8 @@ func (p *participation) before(blobs map[string][]byte) (*plugins.Changes, error
 
 func (p *participation) event(name, reason string) error {
 	facts := p.facts
+	if name != client.BeforeRestart {
+		facts.Changes = p.runner.Changes.List()
+	}
 	return p.runner.Event(client.Event{Name: name, Reason: reason, Snapshot: &facts})
 }

@@ -40,6 +40,7 @@ type RestartOptions struct {
 	Answer     Answer
 	Plugins    []plugins.Spec // besides those in the image
 	EnvFile    string         // rules about the environment, or ""
+	Log        string         // file that what is restored is noted in, or ""
 	Again      Handover       // to a restart in the place of this one
 	Hook       plugins.Hook
 	Progress   func(done, total int64)
@@ -52,6 +53,7 @@ type Restarted struct {
 	Name     string         // of the job; empty if it has no record
 	NoRecord error          // why, or nil
 	Phases   []memimg.Phase // time line
+	Problems []string       // of plugins, when nothing could be refused any more
 
 	tree *restorer.Tree
 	job  *registered
@@ -106,6 +108,8 @@ func Restart(o RestartOptions) (*Restarted, error) {
 		Virtual:  o.Virtual,
 		Hook:     hook,
 		Before:   part.before,
+		Found:    part.found,
+		Most:     part.most,
 		Progress: o.Progress,
 	})
 	if err != nil {
@@ -121,6 +125,7 @@ func Restart(o RestartOptions) (*Restarted, error) {
 	}
 	_ = part.event(client.Restarted, "") // it runs: nothing can be refused any more
 	part.runner.Close()
+	r.Problems = part.runner.Problems
 	return r, nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"supervise/memimg"
 	"supervise/netstate"
 	"supervise/plugins"
+	"supervise/plugins/client"
 	"supervise/policy"
 	"supervise/virtual"
 )
@@ -45,6 +46,13 @@ type Options struct {
 	// Excluded gives the memory of a process that is to be left out, as far as it
 	// is private and anonymous: it will be zeros. It may be nil.
 	Excluded func(task.PID) []memimg.Range
+
+	// Undumped leaves out such memory that the program has marked by
+	// madvise(MADV_DONTDUMP), too.
+	Undumped func() bool
+
+	// Found is told what the snapshot holds, when all is captured. It may be nil.
+	Found func(*client.Objects)
 
 	Progress func(done, total int64) // bytes of memory looked at; may be nil
 }

@@ -7,8 +7,15 @@ import (
 // excludedOf are the parts of private anonymous mappings that the program does
 // not want to be in the snapshot.
 func (s *snapshot) excludedOf(p *process) (parts []memimg.Range) {
+	if s.opts.Undumped != nil && s.opts.Undumped() {
+		for i := range p.vmas {
+			if v := &p.vmas[i]; !v.Shared && v.Ino == 0 && v.Flags.Has("dd") {
+				parts = append(parts, memimg.Range{Start: v.Start, End: v.End})
+			}
+		}
+	}
 	if s.opts.Excluded == nil {
-		return nil
+		return parts
 	}
 	for _, r := range s.opts.Excluded(p.held.PID) {
 		for i := range p.vmas {

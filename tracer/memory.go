@@ -7,6 +7,7 @@ import (
 
 	"supervise/memimg"
 	"supervise/memstate"
+	"supervise/plugins/client"
 )
 
 // memory writes the pages of every process and of every shared object.
@@ -25,7 +26,14 @@ func (s *snapshot) memory() error {
 			Space: p.space.ID, Source: memstate.Source(p.held.PID), Ranges: p.pages,
 		})
 	}
-	return s.image.WritePages(dumps, progress(s.opts.Progress, total(dumps)))
+	if err := s.image.WritePages(dumps, progress(s.opts.Progress, total(dumps))); err != nil || s.opts.Found == nil {
+		return err
+	}
+	found, err := s.rec.Found(client.Most)
+	if err == nil {
+		s.opts.Found(found)
+	}
+	return err
 }
 
 func total(dumps []memimg.Dump) int64 {

@@ -9,6 +9,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"supervise/internal/usage"
+	"supervise/plugins"
 	"supervise/supervisor"
 )
 
@@ -69,9 +70,16 @@ var completions = map[string]usage.Values{
 	"COMMAND":   {Place: usage.Commands},
 	"NAME=TEXT": {},
 	"FD:ID":     {},
-	"name=text": {},
-	"shell":     {},
+	"SIG":       {Words: signalNames},
+	"dontdump":  {Words: []string{plugins.Undumped}},
+
+	"SIG[:TIME[:FILE]]": {Words: signalNames},
+	"name=text":         {},
+	"shell":             {},
 }
+
+// signalNames are those that programs mostly have handlers for.
+var signalNames = []string{"USR1", "USR2", "HUP", "WINCH"}
 
 // listJobs lists the jobs that run.
 func listJobs(flags map[string]string) []usage.Candidate {

@@ -21,6 +21,7 @@ type restartCmd struct {
 	Net     string `help:"Network namespace: host (this one), private (one of the tree's own, with its addresses, from which nothing leads outside), or as-before." enum:"as-before,host,private" default:"as-before" placeholder:"WHICH"`
 	Ids     string `name:"ids" help:"Process ids: keep (the old ones in this pid namespace, or no restart: takes CAP_SYS_ADMIN), namespace (in a pid namespace of the tree's own), or auto (keep where that can be)." enum:"auto,keep,namespace" default:"auto" placeholder:"HOW"`
 	EnvFile string `help:"Change environment variables of the tree as this file says (docs/plugins.md)." placeholder:"FILE" type:"path"`
+	Log     string `help:"Append what is restored to this file, as JSON lines: processes, descriptors and what becomes of them, what plugins change." placeholder:"FILE" type:"path"`
 	Answer  string `hidden:"" placeholder:"FD:ID"`
 	JSON    bool   `name:"json" help:"With --detach: print facts about the tree as JSON."`
 
@@ -113,6 +114,9 @@ func (c *restartCmd) Run(out *output) error {
 		}
 		out.log.Warn().Err(r.NoRecord).Msg(what)
 	}
+	for _, problem := range r.Problems {
+		out.log.Warn().Msg(problem)
+	}
 	if c.PidFile != "" {
 		if err := writePidFile(c.PidFile, r.Root); err != nil {
 			out.log.Warn().Err(err).Int("pid", r.Root).Msg("the pid file is not written")
@@ -167,6 +171,7 @@ func (c *restartCmd) restart(out *output, found *supervisor.FoundImage, answer s
 		Answer:   answer,
 		Plugins:  c.specs(),
 		EnvFile:  c.EnvFile,
+		Log:      c.Log,
 		Again:    c.handover(),
 
 		Policy:     rules,
@@ -189,6 +194,7 @@ func (c *restartCmd) handover() supervisor.Handover {
 	return supervisor.Handover{
 		Virtualize: c.Virtualize,
 		EnvFile:    c.EnvFile,
+		Log:        c.Log,
 		Force:      c.Force,
 		IDs:        restorer.IDs(c.Ids),
 		Net:        restorer.Net(c.Net),

@@ -84,7 +84,63 @@ type Facts struct {
 	RootPID    int    `json:"root_pid,omitempty"`
 	Generation int    `json:"generation"`
 	Image      string `json:"image,omitempty"`
+
+	// From captured and before-restart on: what the snapshot holds. Plugins get
+	// lists, too.
+	Objects *Objects `json:"objects,omitempty"`
+
+	// From restored on: what plugins have changed.
+	Changes []string `json:"changes,omitempty"`
 }
+
+// Brief gives the facts with no more than so many entries in each list.
+func (f *Facts) Brief(most int) *Facts {
+	if f == nil || f.Objects == nil || len(f.Objects.Tree) <= most && len(f.Objects.Files) <= most {
+		return f
+	}
+	brief, o := *f, *f.Objects
+	o.Tree, o.Files, o.More = o.Tree[:min(len(o.Tree), most)], o.Files[:min(len(o.Files), most)], true
+	brief.Objects = &o
+	return &brief
+}
+
+// Objects are what a snapshot holds.
+type Objects struct {
+	Processes   int            `json:"processes"`
+	Threads     int            `json:"threads"`
+	Descriptors map[string]int `json:"descriptors"` // how many there are of each kind
+
+	Tree  []Process `json:"tree,omitempty"`  // parents before children
+	Files []File    `json:"files,omitempty"` // what descriptors refer to
+	More  bool      `json:"more,omitempty"`  // both lists have only the first of many
+}
+
+// Process is one of the tree. Ids are as the tree sees them.
+type Process struct {
+	PID     int      `json:"pid"`
+	Parent  int      `json:"parent,omitempty"`
+	Threads int      `json:"threads"`
+	Name    string   `json:"name"`
+	Command []string `json:"command,omitempty"`
+}
+
+// File is a descriptor of a process.
+type File struct {
+	PID   int    `json:"pid"`
+	FD    int    `json:"fd"`
+	Kind  string `json:"kind"`
+	Path  string `json:"path"` // or what /proc/PID/fd shows instead
+	Local string `json:"local,omitempty"`
+	Peer  string `json:"peer,omitempty"`
+
+	// At a restart: what it becomes, if not what it was, and by whom: the line of a
+	// policy, or "a plugin".
+	Becomes string `json:"becomes,omitempty"`
+	By      string `json:"by,omitempty"`
+}
+
+// Most is how many entries lists have that plugins get.
+const Most = 500
 
 // Outcome is how a checkpoint or restore ended.
 type Outcome struct {
