@@ -18,7 +18,7 @@ import (
 // attacked are programs that always compute, that other processes wait for, or
 // that wait themselves: what an interruption could harm.
 var attacked = []string{"fpu", "goruntime", "python", "vectors", "rseq", "timeouts", "blocked_epoll_wait", "blocked_sigtimedwait", "shared", "storm_nested", "seccomp",
-	"sysvshm", "sysvsem", "novdso"}
+	"sysvshm", "sysvsem", "novdso", "aio_traffic"}
 
 // row finds a program in the table.
 func row(t testing.TB, name string) program {

@@ -13,7 +13,8 @@ var refusedPrograms = []struct {
 }{
 	{one("amx").rootOnly(), "AMX tiles"},
 	{one("sharedundo"), "another process shares what it has to undo (CLONE_SYSVSEM)"},
-	{one("objects").named("aio").with("aio"), "which requests are on their way"},
+	{one("aio").named("aio_under_way").with("under_way"), "requests are under way"},
+	{one("aio").named("aio_forked").with("forked"), "from which this one has the ring since a fork"},
 	{one("objects").named("secretmem").with("secretmem"), "memfd_secret"},
 	{one("objects").named("uffd").with("uffd"), "registered with userfaultfd"},
 	{one("fanotify").named("fanotify_unread").with("unread"), "of events wait to be read from it"},

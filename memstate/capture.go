@@ -86,6 +86,8 @@ func classify(p *Process, v *procfs.VMA, objects *Objects) (rec VMA, why string)
 		Huge: hugePage(v), Key: uint8(v.ProtectionKey),
 	}
 	switch {
+	case v.Path == ringPath:
+		why = classifyRing(p, v, &rec)
 	case v.Anonymous(), anonymousHuge(v) && !v.Shared:
 		rec.Kind, rec.Offset = Anonymous, 0
 		rec.Name, _ = v.AnonName()
@@ -120,8 +122,6 @@ func unsupported(v *procfs.VMA) string {
 		return "System V shared memory of huge pages"
 	case v.Path == "/secretmem":
 		return "memfd_secret: the kernel hides its memory from everyone but its owner"
-	case v.Path == "/[aio]":
-		return "a ring of asynchronous I/O (io_setup): the kernel does not tell which requests are on their way"
 	case v.Ino != 0 && !filepath.IsAbs(v.Path):
 		return "memory of " + v.Path
 	}

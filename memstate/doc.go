@@ -39,6 +39,7 @@ const (
 	Anonymous VMAKind = 1 // private memory without a file
 	File      VMAKind = 2 // a file, by path
 	InObject  VMAKind = 3 // an Object of the image
+	InRing    VMAKind = 4 // the ring of a context of asynchronous I/O
 )
 
 // VMA is the record of one mapping.
@@ -58,6 +59,7 @@ type VMA struct {
 	Huge   uint8     `cbor:"13,keyasint,omitempty" json:"huge,omitempty"`      // hugetlb: log2 of the page size
 	Policy *Policy   `cbor:"14,keyasint,omitempty" json:"policy,omitempty"`
 	Key    uint8     `cbor:"15,keyasint,omitempty" json:"key,omitempty"` // protection key
+	Ring   *Ring     `cbor:"16,keyasint,omitempty" json:"ring,omitempty"`
 }
 
 // Len is the size in bytes.

@@ -84,6 +84,8 @@ func (s *Space) Map(p *task.Process, in Surroundings) error {
 			v.addMmap(&b, files[v.openKey(in.Objects)].number, v.Offset)
 		case InObject:
 			in.Objects.addMap(&b, v, files[v.openKey(in.Objects)].number)
+		case InRing:
+			continue // restoreRings
 		}
 		v.addAdvice(&b)
 	}
@@ -105,6 +107,9 @@ func (s *Space) Map(p *task.Process, in Surroundings) error {
 		return err
 	}
 	if err := s.settleVDSO(p, in); err != nil {
+		return err
+	}
+	if err := s.restoreRings(p); err != nil {
 		return err
 	}
 	return s.bind(p)
@@ -182,7 +187,7 @@ func (s *Space) addOpens(b *task.Batch, p *task.Process, objects *ObjectRestorer
 	for i := range s.VMAs {
 		v := &s.VMAs[i]
 		key := v.openKey(objects)
-		if _, open := files[key]; open || v.Kind == Anonymous || v.Kind == InObject && objects.anonymous(v.Object) {
+		if _, open := files[key]; open || v.Kind == Anonymous || v.Kind == InRing || v.Kind == InObject && objects.anonymous(v.Object) {
 			continue
 		}
 		mode := unix.O_RDONLY

@@ -171,6 +171,9 @@ func (s *snapshot) surveyOnce() error {
 			return err
 		}
 		p.space, p.excluded = space, s.excludedOf(p)
+		if err := s.surveyRings(p, mem); err != nil {
+			return err
+		}
 	}
 	if err := each(len(s.procs), func(i int) error { return s.procs[i].findPages() }); err != nil {
 		return err

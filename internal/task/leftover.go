@@ -110,9 +110,10 @@ func (p *Process) isParasite(vmas []procfs.VMA, i int) bool {
 	return bytes.HasPrefix(content, parasiteCode) || len(bytes.Trim(content, "\x00")) == 0
 }
 
-// isBehind tells whether vmas[i] was attached by AttachBehind.
+// isBehind tells whether vmas[i] was attached by AttachBehind or mapped by mapBehind.
 func isBehind(vmas []procfs.VMA, i int) bool {
-	return i < len(vmas) && vmas[i].Start == vmas[i-1].End && strings.HasPrefix(vmas[i].Path, "/SYSV")
+	return i < len(vmas) && vmas[i].Start == vmas[i-1].End &&
+		(strings.HasPrefix(vmas[i].Path, "/SYSV") || strings.HasPrefix(vmas[i].Path, "/dev/zero"))
 }
 
 func (p *Process) unmapLeftovers() error {

@@ -31,6 +31,8 @@ var callNames = map[uintptr]string{
 	unix.SYS_GETITIMER:         "getitimer",
 	unix.SYS_GETPID:            "getpid",
 	unix.SYS_IOCTL:             "ioctl",
+	unix.SYS_IO_SUBMIT:         "io_submit",
+	unix.SYS_IO_SETUP:          "io_setup",
 	unix.SYS_KILL:              "kill",
 	unix.SYS_LSEEK:             "lseek",
 	unix.SYS_MADVISE:           "madvise",
@@ -79,6 +81,9 @@ var callNames = map[uintptr]string{
 }
 
 func callName(nr uintptr) string {
+	if nr == callRow {
+		return "ring probe"
+	}
 	if name, ok := callNames[nr]; ok {
 		return name
 	}

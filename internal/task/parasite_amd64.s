@@ -2,7 +2,8 @@
 
 // The parasite: runs a table of system calls, then goes home.
 //
-// In:  BX  first row: {nr, 6 arguments, result}, 64 bytes each (rowSize)
+// In:  BX  first row: {nr, 6 arguments, result}, 64 bytes each (rowSize); a
+//          negative nr calls code instead (callRow)
 //      R12 number of rows, may be 0
 //      R13 frame (frameSize bytes, layout below)
 //      R14 nonzero: store results (zero where the table's page is read-only)
@@ -26,7 +27,11 @@ row:
 	MOVQ 32(BX), R10
 	MOVQ 40(BX), R8
 	MOVQ 48(BX), R9
+	TESTQ AX, AX
+	JS    blob
 	SYSCALL
+
+result:
 	TESTQ R14, R14
 	JZ    next
 	MOVQ  AX, 56(BX)
@@ -35,6 +40,13 @@ next:
 	ADDQ $64, BX
 	DECQ R12
 	JNZ  row
+
+	JMP  home
+
+blob:                  // callRow: code at the first argument, on the stack below the frame
+	MOVQ R13, SP
+	CALL DI
+	JMP  result
 
 home:
 	MOVL  $14, AX      // rt_sigprocmask(SIG_SETMASK, &frame.mask, NULL, 8)

@@ -5,15 +5,16 @@ import (
 	"unsafe"
 )
 
-var parasiteStart, initLoopStart uintptr // set by the assembler
+var parasiteStart, initLoopStart, ringProbeStart uintptr // set by the assembler
 
-// marker ends each blob in parasite_amd64.s.
+// marker ends each blob in the assembler's files.
 var marker = []byte("KEYS!END")
 
-// parasiteCode and initLoopCode are copies out of our own text segment.
+// parasiteCode and the others are copies out of our own text segment.
 var (
-	parasiteCode = blob(parasiteStart)
-	initLoopCode = blob(initLoopStart)
+	parasiteCode  = blob(parasiteStart)
+	initLoopCode  = blob(initLoopStart)
+	ringProbeCode = blob(ringProbeStart)
 )
 
 func blob(start uintptr) []byte {

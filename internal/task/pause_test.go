@@ -17,6 +17,7 @@ import (
 const diesInPause = "SUPERVISE_TEST_DIES_IN_PAUSE"
 
 func TestMain(m *testing.M) {
+	ringDies()
 	if pid, err := strconv.Atoi(os.Getenv(diesInPause)); err == nil {
 		_ = pauseIn(PID(pid), func() error { return unix.Kill(os.Getpid(), unix.SIGKILL) })
 		os.Exit(1)

@@ -88,8 +88,8 @@ func TestAssemblerConstants(t *testing.T) {
 	if n := len(appendFrame(nil, Regs{}, 0)); n != frameSize {
 		t.Errorf("frame has %d bytes, not %d", n, frameSize)
 	}
-	if len(parasiteCode) > slackFrame || len(initLoopCode) > PageSize-initLoopStartOffset {
-		t.Errorf("blobs have %d and %d bytes", len(parasiteCode), len(initLoopCode))
+	if len(parasiteCode) > slackFrame || len(ringProbeCode) > initLoopStartOffset-ringProbeOffset || len(initLoopCode) > PageSize-initLoopStartOffset {
+		t.Errorf("blobs have %d, %d and %d bytes", len(parasiteCode), len(ringProbeCode), len(initLoopCode))
 	}
 }
 

@@ -114,16 +114,30 @@ func (t *Thread) checkFilters(code Addr, rows []byte, frame Addr) error {
 		for i := range v {
 			v[i] = binary.LittleEndian.Uint64(row[8*i:])
 		}
-		action, err := seccompAction(t.filters, v[0], code, v[1:])
-		if err != nil {
-			return fmt.Errorf("ask the seccomp filters of task %d: %w", t.TID, err)
+		numbers, must := v[:1], v[0] == unix.SYS_RT_SIGPROCMASK
+		if uintptr(v[0]) == callRow {
+			numbers, must = ringCalls, true
 		}
-		switch {
-		case action == unix.SECCOMP_RET_ALLOW, action == unix.SECCOMP_RET_LOG,
-			action == unix.SECCOMP_RET_ERRNO && v[0] != unix.SYS_RT_SIGPROCMASK:
-		default:
-			return &FilteredError{TID: t.TID, Call: callName(uintptr(v[0])), Action: action}
+		for _, nr := range numbers {
+			if err := t.checkCall(nr, code, v[1:], must); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// checkCall wants that the filters would not harm the program for one call. One that
+// must succeed they may not let fail, either.
+func (t *Thread) checkCall(nr uint64, ip Addr, args []uint64, must bool) error {
+	action, err := seccompAction(t.filters, nr, ip, args)
+	if err != nil {
+		return fmt.Errorf("ask the seccomp filters of task %d: %w", t.TID, err)
+	}
+	switch {
+	case action == unix.SECCOMP_RET_ALLOW, action == unix.SECCOMP_RET_LOG,
+		action == unix.SECCOMP_RET_ERRNO && !must:
+		return nil
+	}
+	return &FilteredError{TID: t.TID, Call: callName(uintptr(nr)), Action: action}
 }

@@ -13,7 +13,7 @@ import (
 
 // The parasite's mapping, from its start:
 //
-//	code    one page, r-x: the parasite and the init loop
+//	code    one page, r-x: the parasite, the ring probe and the init loop
 //	room    rw-: stack for a signal handler that runs while the way home pops the frame
 //	frame   the way home
 //	table   rows and their buffers
@@ -24,6 +24,7 @@ const (
 	tableRoom           = 64 << 10
 	dataSize            = signalRoom + PageSize + tableRoom
 	parasiteSpan        = codeSize + dataSize
+	ringProbeOffset     = 1024 // of the ring probe in the code page
 	initLoopStartOffset = 2048 // of the init loop in the code page
 )
 
@@ -165,6 +166,7 @@ func (p *Process) poke(b []byte, at Addr) error {
 func (p *Process) writeCode() error {
 	page := make([]byte, initLoopStartOffset+len(initLoopCode))
 	copy(page, parasiteCode)
+	copy(page[ringProbeOffset:], ringProbeCode)
 	copy(page[initLoopStartOffset:], initLoopCode)
 	if err := p.poke(page, p.space.code); err != nil {
 		return fmt.Errorf("map the parasite into pid %d: %w", p.PID, err)

@@ -37,10 +37,6 @@ static int o_sysvshm(void) {
 	shmctl(id, IPC_RMID, NULL);
 	return at == (void *)-1 ? -1 : 0;
 }
-static int o_aio(void) {
-	static unsigned long context;
-	return syscall(SYS_io_setup, 8, &context);
-}
 static int o_secretmem(void) {
 	int fd = syscall(447 /* memfd_secret */, 0);
 	if (fd < 0 || ftruncate(fd, PAGE))
@@ -193,7 +189,7 @@ static const struct {
 	O(socketpair), O(tcp), O(vsock), O(xdp), O(alg), O(sctp), O(rds), O(bluetooth), O(connector),
 	O(corked), O(answer), O(ring), O(sockbpf), O(offload), O(ping), O(io_uring), O(fanotify), O(userfaultfd), O(sysvshm), O(pidfd), O(mqnotify),
 	O(pastparent), O(ownfiles), O(landlock), O(seccomp), O(seccompkill), O(strict),
-	O(aio), O(secretmem), O(uffd),
+	O(secretmem), O(uffd),
 	O(traced), O(none),
 };
 
