@@ -4,19 +4,20 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"supervise/internal/procfs"
 )
 
 // captureAttributes reads the small things that a single call sets again.
 func captureAttributes(c *capture) error {
 	var err error
 	pid := int(c.held.PID)
-	if c.rec.OOMScoreAdj, err = readProc(pid, "oom_score_adj"); err != nil {
+	if c.rec.OOMScoreAdj, err = procfs.ReadValue(pid, "oom_score_adj"); err != nil {
 		return err
 	}
-	if c.rec.CoredumpFilter, err = readProc(pid, "coredump_filter"); err != nil {
+	if c.rec.CoredumpFilter, err = procfs.ReadValue(pid, "coredump_filter"); err != nil {
 		return err
 	}
 	thp := c.batch.Add(unix.SYS_PRCTL, unix.PR_GET_THP_DISABLE, 0, 0, 0, 0).Optional()
@@ -64,16 +65,11 @@ const (
 	xfeatureTileData = 18
 )
 
-func readProc(pid int, name string) (string, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, name))
-	return strings.TrimSpace(string(b)), err
-}
-
 // writeProc writes a value where it differs. A lower oom_score_adj needs
 // privilege; without it the process keeps what it has.
 func (r *restore) writeProc(name, value string) error {
 	pid := int(r.held.PID)
-	if have, err := readProc(pid, name); err != nil || have == value {
+	if have, err := procfs.ReadValue(pid, name); err != nil || have == value {
 		return err
 	}
 	if name == "coredump_filter" {

@@ -65,6 +65,14 @@ func Personality(pid int) (uint64, error) {
 	return readFile(pidPath(pid, "personality"), parsePersonality)
 }
 
+// ReadValue returns a file of a process that is one short line, such as
+// oom_score_adj, without the newline.
+func ReadValue(pid int, name string) (string, error) {
+	return readFile(pidPath(pid, name), func(b []byte) (string, error) {
+		return string(bytes.TrimSpace(b)), nil
+	})
+}
+
 // parsePersonality parses a hexadecimal number without 0x.
 func parsePersonality(b []byte) (uint64, error) {
 	line, rest := cutLine(b)

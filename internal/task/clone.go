@@ -62,7 +62,10 @@ func (p *Process) CloneAll(births []Birth) ([]*Process, error) {
 	for i, birth := range births {
 		calls[i] = b.AddClone(birth.Flags, birth.ExitSignal, birth.ID).Optional()
 	}
-	if err := p.Run(&b); err != nil {
+	p.Leader().forks = true
+	err := p.Run(&b)
+	p.Leader().forks = false
+	if err != nil {
 		return nil, fmt.Errorf("make processes: %w", err)
 	}
 	tids, err := p.TakeNew()

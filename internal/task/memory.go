@@ -42,16 +42,18 @@ func vmCopy(op string, pid PID, addr Addr, buf []byte, copy vmFunc) error {
 // what the process itself may not (FOLL_FORCE), such as PROT_NONE pages and
 // read-only private mappings, which it copies on write.
 type Memory struct {
-	file *os.File
+	fd   int
+	path string
 }
 
 // OpenMemory opens /proc/PID/mem (man 5 proc_pid_mem).
 func OpenMemory(pid PID) (*Memory, error) {
-	f, err := os.OpenFile(fmt.Sprintf("/proc/%d/mem", pid), os.O_RDWR, 0)
+	path := fmt.Sprintf("/proc/%d/mem", pid)
+	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, err
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	return &Memory{f}, nil
+	return &Memory{fd, path}, nil
 }
 
 // ReadAt fills dst from addr; it is safe for concurrent use.
@@ -65,9 +67,8 @@ func (m *Memory) WriteAt(src []byte, addr Addr) error {
 }
 
 func (m *Memory) transfer(b []byte, addr Addr, op func(int, []byte, int64) (int, error)) error {
-	fd := int(m.file.Fd())
 	for len(b) > 0 {
-		n, err := op(fd, b, int64(addr))
+		n, err := op(m.fd, b, int64(addr))
 		if errors.Is(err, syscall.EINTR) {
 			continue
 		}
@@ -75,7 +76,7 @@ func (m *Memory) transfer(b []byte, addr Addr, op func(int, []byte, int64) (int,
 			err = ErrGone // the kernel gives 0 once the address space is torn down
 		}
 		if err != nil {
-			return fmt.Errorf("%s at %#x: %w", m.file.Name(), uint64(addr), err)
+			return fmt.Errorf("%s at %#x: %w", m.path, uint64(addr), err)
 		}
 		b, addr = b[n:], addr+Addr(n)
 	}
@@ -83,4 +84,4 @@ func (m *Memory) transfer(b []byte, addr Addr, op func(int, []byte, int64) (int,
 }
 
 // Close closes the file.
-func (m *Memory) Close() error { return m.file.Close() }
+func (m *Memory) Close() error { return unix.Close(m.fd) }

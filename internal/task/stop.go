@@ -81,7 +81,7 @@ func waitStop(tid TID, nohang bool) (stop, error) {
 // have been reaped, and they are tracees of ours too (man 2 ptrace, "Death
 // under ptrace"). So whichever dies meanwhile is reaped.
 func (t *Thread) wait() (stop, error) {
-	if t != t.Proc.Leader() || len(t.Proc.Threads) == 1 && len(t.newTasks) == 0 {
+	if mates := len(t.Proc.Threads) > 1 || len(t.newTasks) > 0 && !t.forks; t != t.Proc.Leader() || !mates {
 		return waitStop(t.TID, false)
 	}
 	for {

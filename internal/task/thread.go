@@ -46,6 +46,7 @@ type Thread struct {
 	group    syscall.Signal   // the job-control signal that stopped it, or 0
 	missed   []syscall.Signal // signals that arrived while it was held, to be sent again
 	newTasks []TID            // tasks it forked or cloned while held, oldest first
+	forks    bool             // what it makes just now are processes, no threads
 }
 
 // Alone is the process as one of its threads has it, which may have left what
