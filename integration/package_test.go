@@ -40,7 +40,7 @@ var installed = []string{
 	"/bin/supervise", "/share/man/man1/supervise.1.gz", "/share/man/man1/supervise-restart.1.gz",
 	"/share/bash-completion/completions/supervise", "/share/fish/vendor_completions.d/supervise.fish",
 	"/lib/systemd/system/supervise-snapshot@.service", "/lib/systemd/user/supervise-snapshot@.timer",
-	"/share/doc/supervise/examples/crontab", "/share/doc/supervise/policy.md",
+	"/share/doc/supervise/examples/crontab", "/share/doc/supervise/policy.md", "/share/doc/supervise/plugins.md", "/include/supervise.h",
 }
 
 // worksBelow uses what was installed below a prefix.
@@ -53,6 +53,13 @@ func worksBelow(t *testing.T, prefix string) {
 	runs(t, root, nil, "bash", "-c", "source "+prefix+"/share/bash-completion/completions/supervise && complete -p supervise")
 	if out := runs(t, root, nil, "bash", "-c", "zcat "+prefix+"/share/man/man1/*.gz | groff -man -ww -z"); out != "" {
 		t.Error(out)
+	}
+	python := prefix + "/share/supervise/python"
+	if strings.HasSuffix(prefix, "/usr") {
+		python = prefix + "/lib/python3/dist-packages"
+	}
+	if out := runs(t, root, []string{"PYTHONPATH=" + python, "PYTHONDONTWRITEBYTECODE=1"}, "/usr/bin/python3", "-c", "import supervise; print(supervise.__file__)"); !strings.HasPrefix(out, python) {
+		t.Errorf("the package for Python is %s", out)
 	}
 	for _, u := range users() {
 		p := newPlace(t, u)
@@ -130,4 +137,16 @@ func TestDebianPackage(t *testing.T) {
 	if _, err := os.Stat(dir + "/usr"); err == nil {
 		t.Errorf("left behind: %v", below(t, dir+"/usr"))
 	}
+}
+
+// TestPip installs the Python package from its folder, without a network.
+func TestPip(t *testing.T) {
+	forUsers(t, func(p *place) {
+		to := p.path("work/site")
+		env := p.env("PIP_DISABLE_PIP_VERSION_CHECK=1", "PIP_NO_CACHE_DIR=1", "PIP_NO_INDEX=1")
+		runs(t, p.user, env, "/usr/bin/python3", "-m", "pip", "install", "--quiet", "--root-user-action=ignore", "--target", to, filepath.Join(baseDir, "python"))
+		if out := runs(t, p.user, append(env, "PYTHONPATH="+to), "/usr/bin/python3", "-c", "import supervise, supervise.dmtcp; print(supervise.__file__, supervise.enabled())"); out != to+"/supervise/__init__.py False" {
+			t.Errorf("it says %s", out)
+		}
+	})
 }

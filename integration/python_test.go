@@ -3,6 +3,7 @@ package integration
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -188,23 +189,70 @@ func TestPythonModule(t *testing.T) {
 		a.line("h = supervise.after_restart(lambda: print('hook', supervise.generation()))")
 		a.line("o = supervise.checkpoint('first'); o.outcome", `'resumed'`)
 		a.line("x = 'lost'")
+		a.line("supervise.prompt()")
+		a.line("supervise.generation()", `0`, `\[0\] `)
 		j = j.backOn(b)
 		b.expect(`hook 1`)
 		b.expect(`'restarted'`)
 		b.expect(`>>> `)
 		b.line(checkSession, sessionKept)
 		b.line("'x' in globals()", `False`)
-		b.line("o = supervise.checkpoint('second'); o.outcome, o.generation", `\('resumed', 1\)`)
+		b.line("supervise.prompt()")
+		b.line("o = supervise.checkpoint('second'); o.outcome, o.generation", `\('resumed', 1\)`, `\[1\] `)
 		c := p.newTerminal(40, 120)
 		j = j.backOn(c)
 		c.expect(`hook 2`)
 		c.expect(`\('restarted', 2\)`)
-		c.expect(`>>> `)
+		c.expect(`\[2\] >>> `)
 		c.line("with supervise.no_checkpoint(): supervise.checkpoint()\r", `SuperviseError: this thread holds snapshots back`)
 		c.line("[s.name for s in supervise.sessions()], supervise.status().processes", `\(\['first', 'second'\], 1\)`)
 		c.line("supervise.restore('first')", `hook 1`, `'restarted'`)
 		c.line(checkSession, sessionKept)
 		c.send("exit(4)\r")
 		j.endsWith(4)
+	})
+}
+
+// dmtcpScript was written for DMTCP, as far as the names are concerned. Each
+// life takes a snapshot, and the third ends it by going back to the first.
+const dmtcpScript = `import sys, time, dmtcp
+def say(text):
+    with open(sys.argv[2], "a") as f: f.write(text + "\n")
+assert dmtcp.isEnabled and dmtcp.isEnabled() and dmtcp.numProcesses() == 1 and dmtcp.isRunning(), "not enabled"
+say("ready")
+lives = 0
+for n in range(3):
+    dmtcp.disableCkpt()
+    lives += 1
+    dmtcp.enableCkpt()
+    dmtcp.checkpoint()
+    assert dmtcp.isRestart() != dmtcp.isResume(), "neither, or both"
+    say(f"{'restarted' if dmtcp.isRestart() else 'resumed'} {n} {dmtcp.numRestarts()} {dmtcp.numCheckpoints()}")
+    if dmtcp.isResume():
+        time.sleep(1000) # until it is killed
+dmtcp.createSessionList()
+dmtcp.listSessions()
+assert dmtcp.checkpointFilename().endswith("0003") and dmtcp.uniquePidStr(), dmtcp.checkpointFilename()
+dmtcp.removeSession(2)
+assert dmtcp.numCheckpoints() == 2, dmtcp.numCheckpoints()
+say("ok" if lives == 3 else f"FAIL {lives}")
+`
+
+// TestDMTCP runs a script that knows DMTCP's module, as it is, over three generations.
+func TestDMTCP(t *testing.T) {
+	forUsers(t, func(p *place) {
+		file := filepath.Join(p.logs, "script.py")
+		must(t, os.WriteFile(file, []byte(dmtcpScript), 0o644))
+		prog := program{name: "dmtcp", run: true, argv: func() []string { return p.python("-m", "supervise.dmtcp", file) }}
+		j := p.start(prog)
+		for n := range 3 {
+			j.says(fmt.Sprintf("resumed %d %d %d", n, n, n+1), 1)
+			j.killTree()
+			j.close()
+			j = p.restart(prog, "job")
+			j.says(fmt.Sprintf("restarted %d %d %d", n, n+1, n+1), 1)
+		}
+		j.says("ok", 1)
+		j.ended()
 	})
 }

@@ -30,7 +30,18 @@ for unit in "$source"/scripts/*.service "$source"/scripts/*.timer; do
 	put 644 "$unit" "lib/systemd/system/$(basename "$unit")"
 	put 644 "$unit" "lib/systemd/user/$(basename "$unit")"
 done
+# Where Debian's python3 looks by itself; elsewhere it is for PYTHONPATH.
+case $prefix in
+/usr) python=lib/python3/dist-packages ;;
+*) python=share/supervise/python ;;
+esac
+for module in "$source"/plugins/python/supervise/*.py "$source"/plugins/python/supervise/py.typed; do
+	put 644 "$module" "$python/supervise/$(basename "$module")"
+done
+put 644 "$source/plugins/include/supervise.h" include/supervise.h
+put 644 "$source/plugins/python/README.md" share/doc/supervise/python.md
+
 put 644 "$source/scripts/crontab.example" share/doc/supervise/examples/crontab
-for document in README.md docs/policy.md; do
-	put 644 "$source/$document" "share/doc/supervise/$(basename "$document")"
+for document in "$source/README.md" "$source"/docs/*.md; do
+	put 644 "$document" "share/doc/supervise/$(basename "$document")"
 done

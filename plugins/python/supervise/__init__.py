@@ -25,7 +25,7 @@ from ._holds import no_checkpoint
 
 __all__ = [
     "Outcome", "Session", "Status", "SuperviseError", "after_restart", "after_resume", "annotate", "before_checkpoint",
-    "checkpoint", "enabled", "generation", "no_checkpoint", "remove", "restore", "sessions", "status",
+    "checkpoint", "enabled", "generation", "no_checkpoint", "prompt", "remove", "restore", "sessions", "status",
 ]
 
 F = TypeVar("F", bound=Callable[[], object])
@@ -253,3 +253,6 @@ def unload_ipython_extension(shell: Any) -> None:
     from . import ipython
 
     ipython.unload(shell)
+
+
+from ._prompt import prompt  # noqa: E402  it uses what is above
