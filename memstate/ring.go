@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -93,7 +95,7 @@ func (s *Space) SurveyRings(p Process, mates []*task.Thread, refused *refuse.Lis
 	for i, v := range own {
 		probes[i] = task.Ring{Addr: v.Start, Events: v.Ring.Events}
 	}
-	if err := p.Held.ProbeRings(probes, mates); err != nil {
+	if err := probeUntilIdle(p.Held, probes, mates); err != nil {
 		var filtered *task.FilteredError
 		if errors.Is(err, task.ErrRingUnseen) || errors.As(err, &filtered) || errors.Is(err, unix.EMFILE) {
 			refuseRing(own[0], "whether requests are under way cannot be seen: "+err.Error(), "", false)
@@ -111,6 +113,20 @@ func (s *Space) SurveyRings(p Process, mates []*task.Thread, refused *refuse.Lis
 		}
 	}
 	return nil
+}
+
+// probeUntilIdle gives requests a moment to end. While nobody makes new ones, those
+// to read or write files do.
+func probeUntilIdle(p *task.Process, rings []task.Ring, mates []*task.Thread) error {
+	const longest = 16 * time.Millisecond
+	for pause := time.Millisecond; ; pause *= 2 {
+		err := p.ProbeRings(rings, mates)
+		busy := slices.ContainsFunc(rings, func(r task.Ring) bool { return !r.Idle })
+		if err != nil || !busy || pause > longest {
+			return err
+		}
+		time.Sleep(pause)
+	}
 }
 
 // ownRings gives the rings whose contexts are the process's, and calls foreign for the others:

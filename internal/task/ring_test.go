@@ -17,12 +17,11 @@ import (
 	"supervise/internal/procfs"
 )
 
-// ringProgram has a context of asynchronous I/O with events that wait, and go
-// past the end of the ring, and threads that never stop. It prints the address.
-// With an argument a request is under way, too.
-const ringProgram = `
-import ctypes, os, sys, threading, time
-call = ctypes.CDLL(None, use_errno=True).syscall
+// requests are what both programs need.
+const requests = `
+import ctypes, os, struct, sys, threading, time
+libc = ctypes.CDLL(None, use_errno=True)
+call = libc.syscall
 context = ctypes.c_ulong(0)
 assert call(206, 8, ctypes.byref(context)) == 0
 fields = [(n, getattr(ctypes, "c_" + t)) for n, t in (f.split(":") for f in
@@ -31,6 +30,12 @@ Request = type("Request", (ctypes.Structure,), {"_fields_": fields})
 def submit(n, **kw):
 	r = Request(data=n, **kw)
 	assert call(209, context, ctypes.c_long(1), ctypes.byref(ctypes.pointer(r))) == 1
+`
+
+// ringProgram has a context of asynchronous I/O with events that wait, and go
+// past the end of the ring, and threads that never stop. It prints the address.
+// With an argument a request is under way, too.
+const ringProgram = requests + `
 null = os.open("/dev/null", os.O_RDWR)
 events = ctypes.create_string_buffer(32)
 for i in range(125):
@@ -49,9 +54,45 @@ print(context.value, flush=True)
 runs()
 `
 
+// timersProgram polls timers that expire all the time, and ends when an event is
+// missing or is another than those it waits for.
+const timersProgram = requests + `
+import random
+timers = [libc.timerfd_create(1, 0o4000) for i in range(60)]
+due = {}
+n = 0
+got = ctypes.create_string_buffer(32 * 64)
+second = struct.pack("qq", 2, 0)
+print(context.value, flush=True)
+while True:
+	for fd in [fd for fd in timers if fd not in due.values()]:
+		try:
+			os.read(fd, 8)
+		except BlockingIOError:
+			pass
+		libc.timerfd_settime(fd, 0, struct.pack("qqqq", 0, 0, 0, random.randrange(1000, 2000000)), None)
+		submit(n, fd=fd, op=5, buf=1)
+		due[n] = fd
+		n += 1
+	k = call(208, context, ctypes.c_long(1), ctypes.c_long(64), got, second)
+	if k == -1 and ctypes.get_errno() == 4:
+		continue
+	if k <= 0:
+		sys.exit(f"{len(due)} events are missing")
+	for i in range(k):
+		data, obj, res, res2 = struct.unpack_from("QQqq", got, 32 * i)
+		if res != 1 or due.pop(data, None) is None:
+			sys.exit(f"event {data}, result {res}")
+`
+
 func startRing(t *testing.T, args ...string) (PID, Ring) {
 	t.Helper()
-	cmd := exec.Command("python3", append([]string{"-c", ringProgram}, args...)...)
+	return startRings(t, ringProgram, args...)
+}
+
+func startRings(t *testing.T, program string, args ...string) (PID, Ring) {
+	t.Helper()
+	cmd := exec.Command("python3", append([]string{"-c", program}, args...)...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -122,6 +163,29 @@ func cpusOf(t *testing.T, pid PID) (set unix.CPUSet) {
 		t.Fatal(err)
 	}
 	return set
+}
+
+// TestProbeBusyRing probes a ring to which events come all the while.
+func TestProbeBusyRing(t *testing.T) {
+	pid, ring := startRings(t, timersProgram)
+	busy := 0
+	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		idle, err := probe(pid, ring, closes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !idle {
+			busy++
+		}
+	}
+	time.Sleep(3 * time.Second) // longer than it waits for what is missing
+	if st, err := procfs.ReadStat(int(pid)); err != nil || st.State == 'Z' {
+		t.Errorf("it has ended: %c, %v", st.State, err)
+	}
+	if busy < 10 {
+		t.Errorf("requests were under way %d times", busy)
+	}
+	t.Logf("requests were under way %d times", busy)
 }
 
 func closes(pid PID, gate Addr) error { return Write(pid, gate, make([]byte, 4)) }
