@@ -64,6 +64,31 @@ func TestPrivatePath(t *testing.T) {
 	})
 }
 
+// TestPrivatePing: in a network namespace of its own a tree may ping, whatever
+// its host allows, and a ping socket comes back in the next one.
+func TestPrivatePing(t *testing.T) {
+	forUsers(t, func(p *place) {
+		file := p.path("logs/count")
+		prog := program{name: "pings", argv: script("/usr/bin/python3", "py/pings.py"), args: []string{file}, how: rootOnly}
+		j := p.start(prog)
+		for n := range 3 {
+			image := p.path(fmt.Sprint("image", n))
+			p.checkpoint(j.pid(), image, "--stop")
+			j.gone()
+			j = p.restart(prog, image, "--net=private")
+			before := slurp(file)
+			wait(p.t, "ping", 20e9, func() string {
+				j.says("ready", 1) // and no failure
+				if now := slurp(file); now == before {
+					return "pings: " + now
+				}
+				return ""
+			})
+		}
+		j.finish(1)
+	})
+}
+
 // counter is a server in Python on a port.
 func counter(port int) program {
 	return program{name: "counter", argv: script("/usr/bin/python3", "py/counter.py"), args: []string{strconv.Itoa(port)}, how: rootOnly}

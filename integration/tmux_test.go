@@ -78,6 +78,7 @@ func TestTmuxAttach(t *testing.T) {
 		p.tmux("new-session", "-d", "-x", "80", "-y", "23", "exec bash --norc --noprofile")
 		p.tmux("send-keys", "unset HISTFILE; X=remember; echo ${X}ed", "Enter")
 		p.shows("\nremembered")
+		p.tmux("set", "-g", "assume-paste-time", "0") // a prefix that follows text at once is one
 		p.tmux("new-window", "-c", p.path("work"), "exec vim.tiny -u NONE -N text")
 		p.shows("[New]")
 		p.tmux("send-keys", "igeneration 0", "Enter")

@@ -138,7 +138,7 @@ func (rec *Datagram) Restore(o *fdstate.Opener, f *fdstate.File, at fdstate.Slot
 	if len(rec.net.socks) == 0 {
 		o.Last(rec.net.restore)
 	}
-	rec.net.socks = append(rec.net.socks, &datagramSock{rec: rec, flags: f.Flags, link: f.Link, num: at.Num, fd: -1})
+	rec.net.socks = append(rec.net.socks, &datagramSock{rec: rec, flags: f.Flags, link: f.Link, rule: f.Rule(), num: at.Num, fd: -1})
 	return nil
 }
 

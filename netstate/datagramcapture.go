@@ -34,7 +34,7 @@ func (s *datagramSurvey) capture(d *fdstate.Desc, all *fdstate.Survey) (fdstate.
 	if err := rec.refuse(fd, e); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(rec.addresses(fd, e), s.settings(rec, fd), s.memberships(rec, fd, d)); err != nil {
+	if err := errors.Join(rec.addresses(fd, e), s.settings(rec, fd, all), s.memberships(rec, fd, d)); err != nil {
 		return nil, err
 	}
 	return rec, rec.waiting(d, all, fd, e)
@@ -100,9 +100,9 @@ func (rec *Datagram) addresses(fd int, e inetEntry) error {
 }
 
 // settings reads what can be set.
-func (s *datagramSurvey) settings(rec *Datagram, fd int) error {
+func (s *datagramSurvey) settings(rec *Datagram, fd int, all *fdstate.Survey) error {
 	var err error
-	rec.Settings, err = readSettings(fd, s.fresh.of(rec.Domain, rec.Type, rec.Protocol), socketOptions, ipOptions, ip6Options, rawOptions, udpOptions)
+	rec.Settings, err = readSettings(fd, s.fresh.of(all, rec.Domain, rec.Type, rec.Protocol), socketOptions, ipOptions, ip6Options, rawOptions, udpOptions)
 	if err != nil {
 		return err
 	}

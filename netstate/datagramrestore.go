@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"supervise/fdstate"
+	"supervise/policy"
 )
 
 // datagramNet is the datagram sockets of one restart.
@@ -22,6 +23,7 @@ type datagramNet struct {
 // datagramSock is a socket in the making.
 type datagramSock struct {
 	rec   *Datagram
+	rule  *policy.Rule
 	flags int
 	link  string
 	num   int // where the builder has it
@@ -34,6 +36,8 @@ var datagramSteps = []struct {
 	what string
 	run  func(*datagramNet, *datagramSock) error
 }{
+	{"move", (*datagramNet).move},
+	{"redirect", (*datagramNet).redirect}, // it is known who is in the tree, and where
 	{"make", (*datagramNet).make},
 	{"fill", (*datagramNet).fill},     // those that send have their addresses, and are connected to nobody
 	{"finish", (*datagramNet).finish}, // nothing of ours comes any more

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"supervise/fdstate"
+	"supervise/internal/procfs"
 	"supervise/internal/task"
 )
 
@@ -158,6 +159,9 @@ func (n *Namespace) Restore(p *task.Process) error {
 	if err := setUp(fd, loopbackIndex); err != nil {
 		return &HostError{Why: "cannot bring up a network interface", Err: err, Hint: "see `supervise check`"}
 	}
+	if err := letPing(p); err != nil {
+		return err
+	}
 	if n == nil {
 		return nil
 	}
@@ -167,6 +171,26 @@ func (n *Namespace) Restore(p *task.Process) error {
 		}
 	}
 	return nil
+}
+
+// letPing lets the tree make ping sockets, as most hosts do; in a new namespace
+// nobody may (man 7 icmp, ping_group_range). A user namespace has but one group
+// that can be named. Where /proc/sys cannot be written, all stays as it is.
+func letPing(p *task.Process) error {
+	st, err := procfs.ReadStatus(int(p.PID))
+	if err != nil {
+		return err
+	}
+	fd, err := p.Call(unix.SYS_OPEN, "/proc/sys/net/ipv4/ping_group_range", unix.O_WRONLY|unix.O_CLOEXEC)
+	if err != nil {
+		return nil
+	}
+	var b task.Batch
+	for _, groups := range []string{fmt.Sprintf("%d %[1]d", st.GIDs[1]), "0 2147483647"} { // the second fails where there are no others
+		b.Add(unix.SYS_PWRITE64, fd, []byte(groups), len(groups), 0).Optional()
+	}
+	b.Add(unix.SYS_CLOSE, fd)
+	return p.Run(&b)
 }
 
 // loopbackIndex is the index of every namespace's loopback (Linux

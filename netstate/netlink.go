@@ -64,13 +64,18 @@ func ownNetlink(protocol int) (int, error) {
 // keeps nothing, though we die: its number is the lowest that is free (man 2
 // open), so that the close can follow in the same run.
 func borrowNetlink(p *task.Process, protocol int) (int, error) {
+	return borrowSocket(p, unix.AF_NETLINK, unix.SOCK_RAW, protocol)
+}
+
+// borrowSocket does so with a socket of any family.
+func borrowSocket(p *task.Process, domain, typ, protocol int) (int, error) {
 	num, err := lowestFree(p.PID)
 	if err != nil {
 		return -1, err
 	}
 	fd := -1
 	var b task.Batch
-	made := b.Add(unix.SYS_SOCKET, unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, protocol).Optional()
+	made := b.Add(unix.SYS_SOCKET, domain, typ|unix.SOCK_CLOEXEC, protocol).Optional()
 	b.Pause(func() error {
 		pidfd, err := p.Pidfd()
 		if err != nil {
@@ -85,7 +90,7 @@ func borrowNetlink(p *task.Process, protocol int) (int, error) {
 		return -1, errors.Join(err, closeSome(fd))
 	}
 	if made.Err() != nil || made.Ret != int64(num) || fd < 0 {
-		return -1, errors.Join(fmt.Errorf("netlink socket in process %d: descriptor %d, not %d: %w", p.PID, made.Ret, num, made.Err()), closeSome(fd))
+		return -1, errors.Join(fmt.Errorf("new socket in process %d: descriptor %d, not %d: %w", p.PID, made.Ret, num, made.Err()), closeSome(fd))
 	}
 	return fd, nil
 }

@@ -71,7 +71,7 @@ func (u usuals) captureNetlink(d *fdstate.Desc, all *fdstate.Survey) (fdstate.Re
 	if rec.Groups, err = readNetlinkGroups(fd); err != nil {
 		return nil, err
 	}
-	rec.Settings, err = readSettings(fd, u.of(unix.AF_NETLINK, rec.Type, rec.Protocol), socketOptions, netlinkOptions)
+	rec.Settings, err = readSettings(fd, u.of(all, unix.AF_NETLINK, rec.Type, rec.Protocol), socketOptions, netlinkOptions)
 	if err != nil {
 		return nil, err
 	}

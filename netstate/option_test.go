@@ -44,7 +44,7 @@ func TestOptions(t *testing.T) {
 			changed := 0
 			for _, row := range slices.Concat(optionTables...) {
 				fd, fresh := open(), open()
-				usual := usuals{}.of(s.domain, s.typ, s.protocol)
+				usual := usuals{}.of(nil, s.domain, s.typ, s.protocol)
 				if !row.change(fd) {
 					continue
 				}

@@ -88,7 +88,7 @@ func (u usuals) capturePacket(d *fdstate.Desc, all *fdstate.Survey) (fdstate.Rec
 	if typ := rec.Fanout >> 16 & 0xff; typ == fanoutCBPF || typ == fanoutEBPF {
 		return nil, fdstate.Refuse("a program that cannot be read back chooses its packets (PACKET_FANOUT_CBPF, PACKET_FANOUT_EBPF)", "")
 	}
-	rec.Settings, err = readSettings(fd, u.of(unix.AF_PACKET, rec.Type, 0), socketOptions, packetOptions)
+	rec.Settings, err = readSettings(fd, u.of(all, unix.AF_PACKET, rec.Type, 0), socketOptions, packetOptions)
 	return rec, err
 }
 

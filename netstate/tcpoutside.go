@@ -91,7 +91,7 @@ func (n *tcpNet) decide() error {
 		case s.rec.Outside:
 			err = n.decideOutside(s)
 		case s.rule.Does(policy.Bind) && s.rec.Local.IsValid():
-			s.rec.Local, err = s.end(s.rule)
+			s.rec.Local, err = ruleEnd(s.rule, s.rec.Domain)
 		}
 		if err != nil {
 			return err
@@ -100,23 +100,20 @@ func (n *tcpNet) decide() error {
 	return nil
 }
 
-// end is the address that a rule gives to the socket.
-func (s *tcpSock) end(rule *policy.Rule) (netip.AddrPort, error) {
+// ruleEnd is the address that a rule gives to a socket of a family.
+func ruleEnd(rule *policy.Rule, domain int) (netip.AddrPort, error) {
 	at, err := netip.ParseAddrPort(rule.To)
-	switch is6 := s.rec.Domain == unix.AF_INET6; {
+	family := "IPv4"
+	if domain == unix.AF_INET6 {
+		family = "IPv6"
+	}
+	switch is6 := domain == unix.AF_INET6; {
 	case err == nil && is6 && at.Addr().Is4():
 		at = netip.AddrPortFrom(netip.AddrFrom16(at.Addr().As16()), at.Port())
 	case err != nil || at.Addr().Is4() == is6:
-		return at, &HostError{Why: fmt.Sprintf("%s (%s) is no address for a socket of %s", rule.To, rule.Origin, printAddr(s.rec.Local)), Hint: "change the policy"}
+		return at, &HostError{Why: fmt.Sprintf("%s (%s) is no address for a socket of %s", rule.To, rule.Origin, family), Hint: "change the policy"}
 	}
 	return at, nil
-}
-
-func printAddr(a netip.AddrPort) string {
-	if a.Addr().Is4() {
-		return "IPv4"
-	}
-	return "IPv6"
 }
 
 // decideOutside chooses what becomes of a connection that leads out of the tree.
@@ -134,7 +131,7 @@ func (n *tcpNet) decideOutside(s *tcpSock) error {
 	case s.rule.Does(policy.Connect):
 		if s.rule.To != "" {
 			var err error
-			if rec.Peer, err = s.end(s.rule); err != nil {
+			if rec.Peer, err = ruleEnd(s.rule, rec.Domain); err != nil {
 				return err
 			}
 		}

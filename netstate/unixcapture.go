@@ -154,7 +154,7 @@ func (s *unixSurvey) capture(d *fdstate.Desc, all *fdstate.Survey) (fdstate.Reco
 	if err != nil {
 		return nil, err
 	}
-	return rec, s.options(rec, fd)
+	return rec, s.options(rec, fd, all)
 }
 
 // soPeerGroups is SO_PEERGROUPS (Linux include/uapi/asm-generic/socket.h).
@@ -193,12 +193,12 @@ func (s *unixSurvey) cred(e *unixEnd) (*Cred, error) {
 func id(d *fdstate.Desc) uint64 { return uint64(d.Index()) + 1 }
 
 // options reads what can be set.
-func (s *unixSurvey) options(rec *Unix, fd int) error {
+func (s *unixSurvey) options(rec *Unix, fd int, all *fdstate.Survey) error {
 	var err error
 	if rec.Filter, err = readFilter(fd); err != nil {
 		return err
 	}
-	fresh := s.fresh.of(unix.AF_UNIX, rec.Type, 0)
+	fresh := s.fresh.of(all, unix.AF_UNIX, rec.Type, 0)
 	if rec.Options, err = readOptions(fd, fresh, socketOptions); err != nil {
 		return err
 	}

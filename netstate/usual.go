@@ -18,15 +18,34 @@ type usualOf struct{ domain, typ, protocol int }
 // usual is what a new socket of a kind has: what is asked for, once.
 type usual struct {
 	of     usualOf
+	all    *fdstate.Survey
 	values map[optionRow][]byte
 }
 
-func (u usuals) of(domain, typ, protocol int) *usual {
+func (u usuals) of(all *fdstate.Survey, domain, typ, protocol int) *usual {
 	key := usualOf{domain, typ, protocol}
 	if u[key] == nil {
-		u[key] = &usual{key, map[optionRow][]byte{}}
+		u[key] = &usual{of: key, values: map[optionRow][]byte{}}
 	}
+	u[key].all = all
 	return u[key]
+}
+
+// socket makes a new one, by us or, where we may not and the tree lives in
+// another network namespace, by the tree.
+func (u *usual) socket() (int, error) {
+	fd, err := unix.Socket(u.of.domain, u.of.typ|unix.SOCK_CLOEXEC, u.of.protocol)
+	if !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EACCES) {
+		return fd, err
+	}
+	if ours, nsErr := InOurs(u.all.Procs[0].Held.PID); ours || nsErr != nil {
+		return fd, errors.Join(err, nsErr)
+	}
+	p, insideErr := u.all.Inside(0)
+	if insideErr != nil {
+		return -1, insideErr
+	}
+	return borrowSocket(p, u.of.domain, u.of.typ, u.of.protocol)
 }
 
 // get is the value that an option has.
@@ -34,7 +53,7 @@ func (u *usual) get(row optionRow) ([]byte, error) {
 	if value, ok := u.values[row]; ok {
 		return value, nil
 	}
-	fd, err := unix.Socket(u.of.domain, u.of.typ|unix.SOCK_CLOEXEC, u.of.protocol)
+	fd, err := u.socket()
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
 		return nil, fdstate.Refuse("this user may not make such a socket, so it could not come back", "take the snapshot as root")
 	}
