@@ -46,7 +46,7 @@ type Packet struct {
 // datagramKinds are the rows of sockets that make no connections.
 func datagramKinds() []fdstate.Kind {
 	fresh := usuals{}
-	survey := &datagramSurvey{tables: inetTables{}, fresh: fresh}
+	survey := &datagramSurvey{tables: inetTables{}, fresh: fresh, shut: map[datagramFamily]map[uint32]uint8{}}
 	net := &datagramNet{senders: map[string]*sender{}, local: map[netip.Addr]bool{}}
 	empty := func() fdstate.Record { return &Datagram{net: net} }
 	made := map[string]bool{}

@@ -14,6 +14,7 @@ import (
 type datagramSurvey struct {
 	tables inetTables
 	fresh  usuals
+	shut   map[datagramFamily]map[uint32]uint8 // see shutdown
 	groups []group
 	asked  bool // groups are there
 }
@@ -34,7 +35,7 @@ func (s *datagramSurvey) capture(d *fdstate.Desc, all *fdstate.Survey) (fdstate.
 	if err := rec.refuse(fd, e); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(rec.addresses(fd, e), s.settings(rec, fd, all), s.memberships(rec, fd, d)); err != nil {
+	if err := errors.Join(rec.addresses(fd, e), s.settings(rec, fd, all), s.shutdown(rec, d.Stat.Ino, all), s.memberships(rec, fd, d)); err != nil {
 		return nil, err
 	}
 	return rec, rec.waiting(d, all, fd, e)
@@ -114,6 +115,40 @@ func (s *datagramSurvey) settings(rec *Datagram, fd int, all *fdstate.Survey) er
 		rec.Shutdown = shutRead
 	}
 	return err
+}
+
+// datagramFamily are sockets that one dump of INET_DIAG lists.
+type datagramFamily struct{ domain, protocol int }
+
+// shutdown finds out whether a socket of UDP may no longer send, which poll(2)
+// does not tell. Sockets without an address are not listed, nor are any by a
+// kernel without UDP_DIAG; those that were shut down come back open there.
+func (s *datagramSurvey) shutdown(rec *Datagram, ino uint64, all *fdstate.Survey) error {
+	if !rec.udp() {
+		return nil
+	}
+	of := datagramFamily{rec.Domain, rec.Protocol}
+	if s.shut[of] == nil {
+		diag, err := openNetlink(all, unix.NETLINK_SOCK_DIAG)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(diag)
+		found := map[uint32]uint8{}
+		err = inetDiagRequest(uint8(of.domain), uint8(of.protocol), 1<<32-1).ask(diag, func(b []byte) error {
+			e, err := parseInetDiag(b)
+			if err == nil && e.shutdown != 0 {
+				found[e.ino] = e.shutdown
+			}
+			return err
+		})
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("ask for UDP sockets: %w", err)
+		}
+		s.shut[of] = found
+	}
+	rec.Shutdown |= s.shut[of][uint32(ino)] & shutWrite
+	return nil
 }
 
 // memberships finds the groups that it is in.

@@ -48,7 +48,7 @@ func readTCPTable(diag int) (*tcpTable, error) {
 	t := &tcpTable{byIno: map[uint32]*tcpEntry{}, byKey: map[tcpKey]*tcpEntry{}, ours: map[netip.Addr]bool{}}
 	for _, domain := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		const states = 1<<13 - 1&^(1<<tcpTimeWait)
-		err := inetDiagRequest(domain, states).ask(diag, func(b []byte) error {
+		err := inetDiagRequest(domain, unix.IPPROTO_TCP, states).ask(diag, func(b []byte) error {
 			e, err := parseInetDiag(b)
 			if err == nil {
 				t.add(e)
@@ -75,14 +75,14 @@ func (t *tcpTable) add(e *tcpEntry) {
 }
 
 // inetDiagRequest is a netlink message with struct inet_diag_req_v2, which asks
-// for sockets in some states.
-func inetDiagRequest(domain uint8, states uint32) nlRequest {
+// for sockets of a protocol in some states.
+func inetDiagRequest(domain, protocol uint8, states uint32) nlRequest {
 	const (
 		byFamily = 20     // SOCK_DIAG_BY_FAMILY
 		shutdown = 1 << 7 // 1 << (INET_DIAG_SHUTDOWN - 1)
 		id       = 48     // size of struct inet_diag_sockid: any
 	)
-	b := binary.LittleEndian.AppendUint32([]byte{domain, unix.IPPROTO_TCP, shutdown, 0}, states)
+	b := binary.LittleEndian.AppendUint32([]byte{domain, protocol, shutdown, 0}, states)
 	return newRequest(byFamily, unix.NLM_F_DUMP, append(b, make([]byte, id)...))
 }
 

@@ -43,7 +43,7 @@ func (n *tcpNet) remembered() (found bool, err error) {
 	var left []nlRequest
 	const states = 1<<tcpTimeWait | 1<<tcpFinWait1 | 1<<tcpFinWait2 | 1<<tcpLastAck | 1<<tcpClosing
 	for _, domain := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		err := inetDiagRequest(domain, states).ask(diag, func(b []byte) error {
+		err := inetDiagRequest(domain, unix.IPPROTO_TCP, states).ask(diag, func(b []byte) error {
 			e, err := parseInetDiag(b)
 			if err != nil || e.ino != 0 || !wanted.has(e) {
 				return err

@@ -306,7 +306,7 @@ static void check_member(void) {
 }
 
 // One datagram that is many (UDP_GRO), a filter, a half that is shut.
-static int gro, filtered, shut, foreign = -1;
+static int gro, filtered, shut, mute[2], foreign = -1;
 
 static void make_rest(void) {
 	gro = bound(AF_INET, 0, "127.0.0.1");
@@ -332,6 +332,13 @@ static void make_rest(void) {
 	to = name(gro);
 	MUST(connect(shut, &to.sa, size(&to)) == 0);
 	MUST(shutdown(shut, SHUT_RD) == 0);
+	for (int i = 0; i < 2; i++) {
+		mute[i] = bound(i ? AF_INET6 : AF_INET, 0, i ? "::1" : "127.0.0.1");
+		to = name(mute[i]);
+		MUST(connect(mute[i], &to.sa, size(&to)) == 0);
+		say_to(mute[i], &to, "the last");
+		MUST(shutdown(mute[i], SHUT_WR) == 0);
+	}
 
 	int f = udp(AF_INET, 0), one = 1;
 	if (setsockopt(f, IPPROTO_IP, IP_TRANSPARENT, &one, sizeof one) == 0) {
@@ -366,6 +373,11 @@ static void check_rest(void) {
 
 	struct pollfd p = {.fd = shut, .events = POLLRDHUP};
 	MUST(poll(&p, 1, 0) == 1 && p.revents & POLLRDHUP);
+	for (int i = 0; i < 2; i++) {
+		to = name(mute[i]);
+		hears(mute[i], "the last", &to, 0, 0);
+		MUST(send(mute[i], "x", 1, MSG_NOSIGNAL) < 0 && errno == EPIPE);
+	}
 	if (foreign >= 0) {
 		union addr far = at(AF_INET, "198.51.100.7", 53);
 		hears(foreign, "from afar", &far, 0, 0);
