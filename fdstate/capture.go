@@ -27,12 +27,14 @@ type Env interface {
 //   - Every process is held and infected, and the caller is on the tracer's
 //     OS thread.
 func Capture(procs []Proc, kinds []Kind, env Env, rules *Rules, refused *refuse.List) (State, error) {
-	s, err := newSurvey(procs, kinds, env)
+	if rules == nil {
+		rules = &Rules{}
+	}
+	s, err := newSurvey(procs, kinds, env, rules)
 	if err != nil {
 		return State{}, err
 	}
 	defer s.close()
-	s.waited = rules != nil && rules.Waited
 	state := State{Files: make([]File, len(s.Descs)), Tables: s.makeTables()}
 	ru := rules.judge(policy.Checkpoint, &state, s.subjects(kinds))
 	for i, d := range s.Descs {

@@ -17,8 +17,9 @@ type Rules struct {
 	Job       string
 	Processes []string // their names, by index
 
-	Ending bool // the tree ends with the snapshot: only then are connections kept
-	Waited bool // what may pass by itself has had its time
+	Ending bool                    // the tree ends with the snapshot: only then are connections kept
+	Waited bool                    // what may pass by itself has had its time
+	Moment func(name string) error // see Survey.Moment; may be nil
 
 	Mapped map[uint32]bool // objects that memory maps: these are brought back in any case
 

@@ -51,7 +51,8 @@ type Survey struct {
 	emptied map[uint64]bool // message queues whose messages are in a record
 	ttys    map[ttyName]*terminal
 
-	waited  bool     // see Rules.Waited
+	waited  bool // see Rules.Waited
+	moment  func(name string) error
 	watched *watched // nil until somebody asks
 	byInode map[inode][]*Desc
 }
@@ -68,8 +69,8 @@ type entry struct {
 type inode struct{ dev, ino uint64 }
 
 // newSurvey finds all descriptors and the descriptions behind them.
-func newSurvey(procs []Proc, kinds []Kind, env Env) (*Survey, error) {
-	s := &Survey{Procs: procs, Env: env, byPID: map[task.PID]int{}, tables: make([][]entry, len(procs)),
+func newSurvey(procs []Proc, kinds []Kind, env Env, rules *Rules) (*Survey, error) {
+	s := &Survey{Procs: procs, Env: env, waited: rules.Waited, moment: rules.Moment, byPID: map[task.PID]int{}, tables: make([][]entry, len(procs)),
 		pipes: map[inode]*pipe{}, emptied: map[uint64]bool{}, ttys: map[ttyName]*terminal{}}
 	for i, p := range procs {
 		if _, thread := s.byPID[p.Held.TGID]; !thread {
@@ -99,6 +100,15 @@ func (s *Survey) pid(proc int) task.PID {
 		return task.PID(os.Getpid())
 	}
 	return s.Procs[proc].Held.PID
+}
+
+// Moment is called at moments when the tree is otherwise than it was, which must
+// do no harm though we die.
+func (s *Survey) Moment(name string) error {
+	if s.moment == nil {
+		return nil
+	}
+	return s.moment(name)
 }
 
 // Inside gives a process that calls can be made in.

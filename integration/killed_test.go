@@ -132,6 +132,40 @@ func TestFailedAtPhase(t *testing.T) {
 	})
 }
 
+// TestKilledInPause kills the supervisor while it has changed something in the
+// tree that only the tree can take back.
+func TestKilledInPause(t *testing.T) {
+	for _, at := range []struct {
+		name, moment string
+		rounds       int
+	}{{"tcplinks", "settle", 1}, {"tcptraffic", "settle", 5}, {"tcpurgent", "peek", 5}, {"unixmsgs", "peek", 5}, {"unixtraffic", "peek", 5}, {"udp", "peek", 5}} {
+		t.Run(at.name, func(t *testing.T) {
+			forUsers(t, func(p *place) {
+				prog, moment := row(t, at.name), at.moment
+				j := p.start(prog)
+				before := j.settle()
+				killed := 0
+				for range at.rounds {
+					image := p.path("killed")
+					r := p.supervise([]string{"SUPERVISE_FAULT=kill:" + moment}, "checkpoint", j.pid(), "--image", image)
+					if r.code == 137 {
+						killed++
+						j.healthy("after a kill at " + moment)
+						j.recovers(before, "after a kill at "+moment)
+					} else if r.code != 0 { // 0: there was nothing to be looked at
+						p.t.Fatalf("kill at %s: exit code %d\n%s", moment, r.code, r.err)
+					}
+					must(p.t, os.RemoveAll(image))
+				}
+				if killed == 0 {
+					p.t.Errorf("there was no moment %s", moment)
+				}
+				j.finish(1)
+			})
+		})
+	}
+}
+
 // kills is how many random moments each program sees.
 func kills(t testing.TB) int {
 	n, err := strconv.Atoi(os.Getenv("SUPERVISE_KILLS"))

@@ -40,7 +40,7 @@ func New(control map[uint32][]byte) *Sockets {
 // Kinds lists the families of sockets.
 func (s *Sockets) Kinds() []fdstate.Kind {
 	survey, net := s.survey, s.net
-	tcp := &tcpSurvey{ends: map[uint32]*tcpEnd{}, options: map[usualKey][]byte{}, kept: &s.kept}
+	tcp := &tcpSurvey{ends: map[uint32]*tcpEnd{}, fresh: usuals{}, kept: &s.kept}
 	tcpNet := &tcpNet{byID: map[uint64]*tcpSock{}, pidfds: map[*task.Process]int{}, doors: map[uint16]bool{}, keeping: keeping{image: s.Image, private: s.Private}}
 	return slices.Concat(datagramKinds(), []fdstate.Kind{ // tags are in images: never renumber
 		{Tag: 200, Name: "unix socket", Match: family(unix.AF_UNIX), Explore: survey.explore, Outside: survey.leadsOutside, Ends: survey.endsOf, Capture: survey.capture,

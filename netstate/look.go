@@ -48,7 +48,7 @@ func lookInside(d *fdstate.Desc, all *fdstate.Survey, options []lent, look func(
 	for _, o := range options {
 		set(o, o.during)
 	}
-	b.Pause(look)
+	b.Pause(func() error { return errors.Join(all.Moment("peek"), look()) })
 	for _, o := range options {
 		set(o, o.before)
 	}

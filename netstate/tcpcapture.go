@@ -19,10 +19,10 @@ type tcpSurvey struct {
 	table   *tcpTable
 	ends    map[uint32]*tcpEnd // by inode
 	list    []*tcpEnd
-	doors   []*tcpEnd           // of these, those that listen
-	options map[usualKey][]byte // of new sockets
-	cookie  uint64              // of the tree's network namespace
-	settled bool                // everything on its way has arrived
+	doors   []*tcpEnd // of these, those that listen
+	fresh   usuals    // of new sockets
+	cookie  uint64    // of the tree's network namespace
+	settled bool      // everything on its way has arrived
 	kept    *kept
 }
 

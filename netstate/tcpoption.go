@@ -69,6 +69,7 @@ func (s *tcpSurvey) readTCPOptions(rec *TCP, fd int) error {
 	if !rec.connected() && rec.Shutdown == 0 {
 		tables = append(tables, tcpFreeOptions...)
 	}
+	fresh := s.fresh.of(s.all, rec.Domain, unix.SOCK_STREAM, rec.protocol())
 	for i := range tables {
 		row := &tables[i]
 		if notForStreams[[2]int{row.level, row.name}] {
@@ -78,7 +79,7 @@ func (s *tcpSurvey) readTCPOptions(rec *TCP, fd int) error {
 		if err != nil {
 			return err
 		}
-		usual, err := s.usual(rec, row)
+		usual, err := fresh.get(*row)
 		if err != nil {
 			return err
 		}
@@ -116,25 +117,6 @@ var notForStreams = map[[2]int]bool{
 // has tells whether an option is to be set.
 func (rec *TCP) has(level, name int) bool {
 	return slices.ContainsFunc(rec.Options, func(o Option) bool { return o.is(level, name) })
-}
-
-// usualKey names an option of a kind of socket.
-type usualKey struct{ domain, protocol, level, name int }
-
-// usual is the value that an option of a new socket has.
-func (s *tcpSurvey) usual(rec *TCP, row *optionRow) ([]byte, error) {
-	at := usualKey{rec.Domain, rec.protocol(), row.level, row.name}
-	if value, ok := s.options[at]; ok {
-		return value, nil
-	}
-	fresh, err := unix.Socket(rec.Domain, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, rec.protocol())
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(fresh)
-	value, err := row.get(fresh)
-	s.options[at] = value
-	return value, err
 }
 
 // refuseTCPOptions refuses what cannot be read back.

@@ -8,7 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"supervise/fdstate"
-	"supervise/internal/task"
 )
 
 // refuseUnderWay refuses a connection with something on its way.
@@ -50,15 +49,8 @@ func (s *tcpSurvey) readQueue(rec *TCP, e *tcpEnd, fd int) error {
 	case e.desc.InFlight():
 		return fdstate.RefuseNow("it looks ahead (SO_PEEK_OFF), and no process has it while it is in a message")
 	}
-	p, err := s.all.Inside(e.desc.Proc)
-	if err != nil {
-		return err
-	}
-	var b task.Batch
-	addOption(&b, e.desc.FD, unix.SOL_SOCKET, unix.SO_PEEK_OFF, -1)
-	b.Pause(func() error { return peekTCP(rec, fd, size, false) })
-	addOption(&b, e.desc.FD, unix.SOL_SOCKET, unix.SO_PEEK_OFF, offset)
-	return p.Run(&b)
+	set := []lent{{unix.SOL_SOCKET, unix.SO_PEEK_OFF, offset, -1}}
+	return lookInside(e.desc, s.all, set, func() error { return peekTCP(rec, fd, size, false) })
 }
 
 // peekTCP looks at the next size bytes of a queue. short: it may see fewer.

@@ -257,6 +257,9 @@ func (s *tcpSurvey) makeRoom(flows []flow) error {
 		r.give(&b, f.to.desc.FD)
 	}
 	b.Pause(func() error {
+		if err := s.all.Moment("settle"); err != nil {
+			return err
+		}
 		left, err := awaitRoom(flows, patience)
 		if err != nil || len(left) == 0 {
 			return err

@@ -206,7 +206,7 @@ func (s *snapshot) surveyFiles() error {
 		}
 	}
 	procs = append(procs, threads...)
-	s.rules = fdstate.Rules{Policy: s.opts.Policy, Job: s.opts.Name, Ending: s.opts.Stop, Waited: s.waited}
+	s.rules = fdstate.Rules{Policy: s.opts.Policy, Job: s.opts.Name, Ending: s.opts.Stop, Waited: s.waited, Moment: plugins.Fault}
 	for _, p := range procs {
 		s.rules.Processes = append(s.rules.Processes, p.Comm)
 	}
