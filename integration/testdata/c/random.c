@@ -2,9 +2,12 @@
 // by the seed. What the kernel does not show from outside, it checks itself.
 #include "prog.h"
 
+#include <mqueue.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/fanotify.h>
 #include <sys/file.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/shm.h>
 #include <sys/signalfd.h>
@@ -320,6 +323,140 @@ static void a_stopped(void) {
 	c->fd2 = pid;
 }
 
+// There is a limit for the instances of a user, and many trees at a time.
+static void check_watch(struct check *c) {
+	char buf[4096], inner[900];
+	snprintf(inner, sizeof inner, "%s/new", (char *)c->at);
+	int n = -1;
+	MUST(ioctl(c->fd, FIONREAD, &n) == 0 && n == 0 && mkdir(inner, 0700) == 0 && rmdir(inner) == 0);
+	struct inotify_event *ev = (void *)buf;
+	MUST(read(c->fd, buf, sizeof buf) > 0 && ev->wd == c->n && ev->mask == (IN_CREATE | IN_ISDIR) && !strcmp(ev->name, "new"));
+}
+static void a_watch(void) {
+	int in = inotify_init1(rnd(2) ? IN_NONBLOCK : 0);
+	if (in < 0)
+		return;
+	struct check *c = later(check_watch, getpid());
+	char path[64];
+	for (int i = rnd(4); i >= 0; i--) {
+		name(path, "watched");
+		MUST(mkdir(path, 0700) == 0 && (c->n = inotify_add_watch(in, path, IN_CREATE | (rnd(2) ? IN_MODIFY : 0) | (rnd(2) ? IN_OPEN : 0))) > 0);
+	}
+	c->at = realpath(path, NULL);
+	MUST(inotify_add_watch(in, path, IN_CREATE) == c->n);
+	c->fd = moved(in);
+}
+static void check_mark(struct check *c) {
+	char buf[4096], inner[900];
+	snprintf(inner, sizeof inner, "%s/new", (char *)c->at);
+	MUST(mkdir(inner, 0700) == 0 && rmdir(inner) == 0);
+	struct fanotify_event_metadata *ev = (void *)buf;
+	MUST(read(c->fd, buf, sizeof buf) > 0 && (ev->mask & FAN_CREATE));
+}
+static void a_mark(void) {
+	int fan = fanotify_init(FAN_REPORT_FID | (rnd(2) ? FAN_REPORT_DFID_NAME : 0) | (rnd(2) ? FAN_NONBLOCK : 0), rnd(2) ? O_RDWR : 0);
+	if (fan < 0)
+		return;
+	struct check *c = later(check_mark, getpid());
+	char path[64];
+	name(path, "marked");
+	MUST(mkdir(path, 0700) == 0 && fanotify_mark(fan, FAN_MARK_ADD, FAN_CREATE | FAN_ONDIR | (rnd(2) ? FAN_DELETE : 0), AT_FDCWD, path) == 0);
+	c->at = realpath(path, NULL), c->fd = moved(fan);
+}
+
+static void check_queue(struct check *c) {
+	char got[1024], want[1024];
+	unsigned prio;
+	fill(want, sizeof want, c->seed);
+	ssize_t n = mq_receive(c->fd, got, sizeof got, &prio);
+	CHECK(n == c->n && prio == c->size && !memcmp(got, want, n), "message of %zd bytes, priority %u, want %d, %lu", n, prio, c->n, c->size);
+}
+static void a_queue(void) {
+	char path[64] = "/";
+	name(path + 1, "random");
+	struct mq_attr attr = {.mq_maxmsg = 1 + rnd(5), .mq_msgsize = 1024};
+	int q = mq_open(path, O_RDWR | O_CREAT | O_EXCL | (rnd(2) ? O_NONBLOCK : 0), 0600, &attr);
+	if (q < 0) // the limit
+		return;
+	MUST(mq_unlink(path) == 0);
+	struct check *c = later(check_queue, getpid());
+	char data[1024];
+	c->seed = rnd(1 << 30), c->n = 1 + rnd(1000), c->size = rnd(9);
+	fill(data, sizeof data, c->seed);
+	MUST(mq_send(q, data, c->n, c->size) == 0);
+	c->fd = moved(q);
+}
+
+static void a_fifo(void) {
+	char path[64], data[65536];
+	name(path, "fifo");
+	MUST(mkfifo(path, 0600) == 0);
+	int fd = open(path, O_RDWR);
+	struct check *c = later(check_pipe, getpid());
+	c->seed = rnd(1 << 30), c->n = 1 + rnd(9000);
+	fill(data, sizeof data, c->seed);
+	MUST(fd >= 0 && write(fd, data, c->n) == c->n);
+	if (rnd(2))
+		c->fd2 = moved(open(path, O_WRONLY));
+	if (rnd(2))
+		MUST(unlink(path) == 0);
+	c->fd = moved(fd);
+}
+
+// A descriptor that is only in flight, with what it leads to.
+static void check_flight(struct check *c) {
+	char byte;
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(sizeof(int))];
+	} ctl;
+	struct iovec io = {&byte, 1};
+	struct msghdr m = {.msg_iov = &io, .msg_iovlen = 1, .msg_control = &ctl, .msg_controllen = sizeof ctl};
+	MUST(recvmsg(c->fd, &m, 0) == 1 && m.msg_controllen >= CMSG_LEN(sizeof(int)) && ctl.head.cmsg_type == SCM_RIGHTS);
+	struct check file = *c;
+	memcpy(&file.fd, CMSG_DATA(&ctl.head), sizeof file.fd);
+	check_file(&file);
+}
+static void a_flight(void) {
+	int p[2];
+	char byte = 'x', path[64];
+	MUST(socketpair(AF_UNIX, rnd(2) ? SOCK_STREAM : SOCK_SEQPACKET, 0, p) == 0);
+	name(path, "flown");
+	int fd = rnd(2) ? memfd_create("flown", 0) : open(path, O_RDWR | O_CREAT, 0600);
+	struct check *c = later(check_flight, getpid());
+	c->seed = rnd(1 << 30), c->size = 8 * (1 + rnd(500));
+	char data[4096];
+	fill(data, c->size, c->seed);
+	MUST(write(fd, data, c->size) == (ssize_t)c->size);
+	c->n = lseek(fd, rnd(2 * c->size), SEEK_SET);
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(sizeof(int))];
+	} ctl = {{.cmsg_len = CMSG_LEN(sizeof fd), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS}};
+	memcpy(CMSG_DATA(&ctl.head), &fd, sizeof fd);
+	struct iovec io = {&byte, 1};
+	struct msghdr m = {.msg_iov = &io, .msg_iovlen = 1, .msg_control = &ctl, .msg_controllen = CMSG_LEN(sizeof fd)};
+	MUST(sendmsg(p[1], &m, 0) == 1);
+	close(fd);
+	if (rnd(2))
+		close(p[1]);
+	else
+		c->fd2 = moved(p[1]);
+	c->fd = moved(p[0]);
+}
+
+static void locks(void) { // seen in fdinfo; POSIX locks are not inherited
+	char path[64];
+	name(path, "locked");
+	int fd = open(path, O_RDWR | O_CREAT, 0600), own = getpid();
+	MUST(fd >= 0 && ftruncate(fd, 1000) == 0);
+	for (int i = rnd(4); i >= 0; i--) {
+		struct flock l = {.l_type = rnd(2) ? F_RDLCK : F_WRLCK, .l_start = i * 100, .l_len = 1 + rnd(99)};
+		MUST(fcntl(fd, rnd(2) ? F_SETLK : F_OFD_SETLK, &l) == 0);
+	}
+	later(check_nothing, own)->fd2 = fd; // not moved: to close it would be to unlock
+}
+
 static void *waits(void *how) {
 	if ((long)how >= 4) { // with descriptors, and maybe directories, of its own
 		MUST(unshare((long)how >= 8 ? CLONE_FILES | CLONE_FS : CLONE_FILES) == 0);
@@ -353,6 +490,7 @@ static void a_thread(void) { thread(waits, (void *)rnd(12)); }
 static void (*const makers[])(void) = {
 	memory, memory, a_pipe, a_pipe, a_pair, a_pair, segment, file, file, an_eventfd, a_timerfd, an_epoll, a_signalfd, a_signal, a_signal,
 	a_timer, an_itimer, mask, actions, attributes, attributes, a_pty, a_zombie, a_stopped,
+	a_watch, a_watch, a_mark, a_queue, a_fifo, a_flight, a_flight, locks, locks,
 };
 static void make_some(int n) {
 	while (n-- > 0)
