@@ -126,7 +126,7 @@ func (a *Attached) record(o *AttachOptions, target *Target) error {
 	if o.Policy != "" {
 		j.Policy = o.Policy
 	}
-	j.Plugins = append(j.Plugins, o.Plugins...)
+	j.Plugins = joinPlugins(j.Plugins, o.Plugins)
 	a.job, err = enter(o.Dir, *j)
 	return err
 }

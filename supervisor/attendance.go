@@ -41,9 +41,9 @@ func attend(ctx context.Context, o *CheckpointOptions, target *Target, image str
 	a := &attendance{target: target, image: image, stop: o.Stop}
 	j := target.job
 	if j != nil {
-		a.specs = append(a.specs, j.Plugins...)
+		a.specs = j.Plugins
 	}
-	a.specs = append(a.specs, o.Plugins...)
+	a.specs = joinPlugins(a.specs, o.Plugins)
 	list, err := plugins.Load(a.specs)
 	if err != nil {
 		return nil, err

@@ -84,7 +84,14 @@ func allPlugins(m *memimg.Manifest, others []plugins.Spec) []plugins.Spec {
 			all = append(all, plugins.Spec(spec))
 		}
 	}
-	for _, spec := range others {
+	return joinPlugins(all, others)
+}
+
+// joinPlugins adds plugins to others. Who is named twice takes part once: a
+// crontab names what the job may have by now from its image.
+func joinPlugins(lists ...[]plugins.Spec) []plugins.Spec {
+	var all []plugins.Spec
+	for _, spec := range slices.Concat(lists...) {
 		if !slices.Contains(all, spec) {
 			all = append(all, spec)
 		}
