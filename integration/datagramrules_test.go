@@ -64,7 +64,7 @@ func TestDatagramRules(t *testing.T) {
 		if err != nil {
 			p.t.Errorf("somebody has the old port: %v", err)
 		} else {
-			p.fails(5, "another program uses the address "+from, "restart", p.path("image"), rules("reopen all\n"))
+			p.fails(5, "another program uses the address "+from+" (", "restart", p.path("image"), rules("reopen all\n"))
 			taken.Close()
 		}
 		p.fails(5, "is no address for a socket of IPv4", "restart", p.path("image"), rules("bind local="+from+" to=[::1]:"+portOf(p.t, to)+"\n"))

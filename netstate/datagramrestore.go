@@ -98,14 +98,16 @@ func (n *datagramNet) make(s *datagramSock) error {
 	if err := setOptions(s.fd, rec.Settings.Options, atFirst); err != nil || len(rec.Local) == 0 {
 		return err
 	}
-	return bindError(rec.Local, useAddr(unix.SYS_BIND, s.fd, rec.Local))
+	return n.bindError(rec, useAddr(unix.SYS_BIND, s.fd, rec.Local))
 }
 
 // bindError tells why an address cannot be had.
-func bindError(at Addr, err error) error {
+func (n *datagramNet) bindError(rec *Datagram, err error) error {
+	at := rec.Local
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
-		return &HostError{Why: fmt.Sprintf("another program uses the address %s", at), Hint: "end it first", Err: err}
+		addr, _ := at.inet()
+		return &HostError{Why: fmt.Sprintf("another program uses the address %s%s", at, occupant(n.o.Proc, uint8(rec.Protocol), addr)), Hint: "end it first", Err: err}
 	case errors.Is(err, unix.EADDRNOTAVAIL), errors.Is(err, unix.ENODEV):
 		return &HostError{Why: fmt.Sprintf("this host does not have the address %s", at), Hint: "add it to an interface", Err: err}
 	case errors.Is(err, unix.EACCES):

@@ -280,11 +280,13 @@ func removeStale(at string, builder int) error {
 		return err
 	}
 	defer unix.Close(diag)
-	used := false
+	used, holders := false, map[uint32]string{}
 	err = askDiag(diag, 0, func(e unixEntry) {
 		// Several may have the name; connections do not count.
 		live := e.state == stateListen || !e.hasPeer
-		used = used || live && e.bound && e.vfsIno == uint32(st.Ino) && strings.HasSuffix(at, path.Base(string(trimPath(e.name))))
+		if live && e.bound && e.vfsIno == uint32(st.Ino) && strings.HasSuffix(at, path.Base(string(trimPath(e.name)))) {
+			used, holders[e.ino] = true, ""
+		}
 	})
 	if err == nil && !used {
 		used, err = usedElsewhere(at, &st, builder)
@@ -293,7 +295,7 @@ func removeStale(at string, builder int) error {
 		return err
 	}
 	if used {
-		return &HostError{Why: "another program uses the socket " + at, Hint: "end it first; two trees cannot serve one path"}
+		return &HostError{Why: "another program uses the socket " + at + nameHolder(holders, task.PID(builder)), Hint: "end it first; two trees cannot serve one path"}
 	}
 	if err := unix.Unlink(at); err != nil {
 		return fmt.Errorf("remove %s: %w", at, err)

@@ -16,6 +16,7 @@ type tcpEntry struct {
 	rqueue      uint32         // bytes to be read and the end; of a listener, the connections that wait
 	wqueue      uint32         // bytes not acknowledged and the end; of a listener, how many may wait
 	ino         uint32         // 0 when no process has it: not accepted yet, or closed
+	uid         uint32         // its owner
 	shutdown    uint8
 }
 
@@ -103,7 +104,7 @@ func parseInetDiag(b []byte) (*tcpEntry, error) {
 	e := &tcpEntry{
 		state: TCPState(b[1]),
 		local: address(b[8:24], be.Uint16(b[4:])), peer: address(b[24:40], be.Uint16(b[6:])),
-		rqueue: le.Uint32(b[56:]), wqueue: le.Uint32(b[60:]), ino: le.Uint32(b[68:]),
+		rqueue: le.Uint32(b[56:]), wqueue: le.Uint32(b[60:]), uid: le.Uint32(b[64:]), ino: le.Uint32(b[68:]),
 	}
 	const diagInetShutdown = 8 // INET_DIAG_SHUTDOWN
 	return e, eachAttribute(b[head:], func(kind uint16, v []byte) error {

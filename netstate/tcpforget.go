@@ -14,9 +14,9 @@ import (
 // may keep its port for it (Linux include/net/tcp.h:TCP_TIMEWAIT_LEN, v6.18).
 const forgetTime = 60 * time.Second
 
-// patiently takes a port, and waits for one that is in use only because
-// connections of a tree that has just ended are not forgotten yet.
-func (n *tcpNet) patiently(take func() error) error {
+// patiently takes the port of an address, and waits for one that is in use only
+// because connections of a tree that has just ended are not forgotten yet.
+func (n *tcpNet) patiently(at netip.AddrPort, take func() error) error {
 	const moment = 100 * time.Millisecond
 	for limit := time.Now().Add(forgetTime + connectPatience); ; time.Sleep(moment) {
 		err := take()
@@ -24,6 +24,10 @@ func (n *tcpNet) patiently(take func() error) error {
 			return err
 		}
 		if found, failed := n.remembered(); !found || failed != nil {
+			var taken *HostError
+			if errors.As(err, &taken) {
+				taken.Why += occupant(n.o.Proc, unix.IPPROTO_TCP, at)
+			}
 			return errors.Join(err, failed)
 		}
 	}

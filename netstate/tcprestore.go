@@ -153,7 +153,7 @@ func (n *tcpNet) makeSome(list []*tcpSock) error {
 		if s.kept {
 			bring = n.revive
 		}
-		if err := n.patiently(func() error { return n.with(s, bring) }); err != nil {
+		if err := n.patiently(s.rec.Local, func() error { return n.with(s, bring) }); err != nil {
 			return fmt.Errorf("make tcp %s: %w", s.link, err)
 		}
 	}
@@ -245,7 +245,7 @@ func (n *tcpNet) listen(s *tcpSock) error {
 		return nil
 	}
 	return n.with(s, func(s *tcpSock, fd int) error {
-		return n.patiently(func() error {
+		return n.patiently(s.rec.Local, func() error {
 			return explainBind(s.rec.Local, unix.Listen(fd, s.rec.Listen.Backlog))
 		})
 	})
