@@ -230,6 +230,14 @@ func TestUnixOutside(t *testing.T) {
 		if got.code != 5 || !strings.Contains(got.err, "cannot connect to the unix socket") {
 			t.Errorf("nobody to connect to: exit code %d: %s", got.code, got.err)
 		}
+		next := newServer(p.t) // the program that served the paths has been started again
+		next.listen("unix", at("stream"))
+		next.listen("unixpacket", at("packets"))
+		next.listen("unix", abstract)
+		must(p.t, os.Remove(at("datagrams")))
+		next.receive(at("datagrams"))
+		p.restart(prog, p.path("image"), "--unix=connect").fates("alive", "alive", 6)
+		next.hears(1)
 	})
 }
 
