@@ -129,6 +129,9 @@ func buildGo() error {
 	if err := command(static, "go", "build", "-o", filepath.Join(binDir, "goweb"), "./testdata/go/web"); err != nil {
 		return err
 	}
+	if err := command(static, "go", "build", "-o", filepath.Join(binDir, "goh2"), "./testdata/go/h2"); err != nil {
+		return err
+	}
 	return command(static, "go", "build", "-o", filepath.Join(binDir, "goruntime"), "./testdata/go/runtime")
 }
 
