@@ -206,7 +206,7 @@ type threadRestore struct {
 // descriptors are in place. Nothing runs yet.
 func (rec *Process) Restore(held *task.Process, base *Base) error {
 	r := &restore{held: held, rec: rec}
-	held.AvoidSignals(rec.pendingSet())
+	held.AvoidSignals(rec.pendingSet() | rec.timerSignals())
 	for _, p := range processParts {
 		if p.restore == nil {
 			continue

@@ -20,6 +20,8 @@ type PosixTimer struct {
 	Notify int     `cbor:"5,keyasint" json:"notify"` // SIGEV_*
 	Target task.ID `cbor:"6,keyasint,omitempty" json:"tid,omitempty"`
 	Spec   []byte  `cbor:"7,keyasint" json:"itimerspec"`
+
+	Overrun int `cbor:"8,keyasint,omitempty" json:"overrun,omitempty"` // of the last signal that was delivered
 }
 
 // sigevent(7) notification kinds (Linux include/uapi/asm-generic/siginfo.h).
@@ -49,6 +51,7 @@ func capturePosixTimers(c *capture) error {
 		}
 		c.batch.Add(unix.SYS_TIMER_GETTIME, t.ID, rec.Spec)
 		c.rec.Timers = append(c.rec.Timers, rec)
+		c.captureOverrun(len(c.rec.Timers)-1, t.ID)
 	}
 	return nil
 }
@@ -77,6 +80,11 @@ func restorePosixTimers(r *restore) error {
 		spec := t.Spec
 		if t.periodic() && r.rec.fired(&t) {
 			spec = soon(spec)
+		} else if done, err := t.setWithOverrun(r); done || err != nil {
+			if err != nil {
+				return fmt.Errorf("timer %d: %w", t.ID, err)
+			}
+			continue
 		}
 		if _, err := r.held.Call(unix.SYS_TIMER_SETTIME, t.ID, 0, spec, 0); err != nil {
 			return fmt.Errorf("timer %d: %w", t.ID, err)

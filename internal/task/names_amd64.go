@@ -15,6 +15,7 @@ var callNames = map[uintptr]string{
 	unix.SYS_CHMOD:             "chmod",
 	unix.SYS_CHOWN:             "chown",
 	unix.SYS_CHROOT:            "chroot",
+	unix.SYS_CLOCK_GETTIME:     "clock_gettime",
 	unix.SYS_CLONE3:            "clone3",
 	unix.SYS_CLOSE:             "close",
 	unix.SYS_CLOSE_RANGE:       "close_range",

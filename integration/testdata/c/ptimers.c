@@ -48,6 +48,8 @@ int main(int argc, char **argv) {
 	sigemptyset(&blocked);
 	sigaddset(&blocked, SIGRTMIN + 2);
 	sigprocmask(SIG_BLOCK, &blocked, NULL);
+	sigset_t early;
+	MUST(sigemptyset(&early) == 0 && sigaddset(&early, SIGRTMIN + 3) == 0 && sigaddset(&early, SIGRTMIN + 4) == 0 && pthread_sigmask(SIG_BLOCK, &early, NULL) == 0);
 	pthread_t t = thread(sleeper, NULL);
 	while (!ticker)
 		nap_ms(1);
@@ -58,6 +60,16 @@ int main(int argc, char **argv) {
 	int d = create(CLOCK_MONOTONIC, SIGEV_SIGNAL, SIGRTMIN + 1, 44, 0); // never set
 	int e = create(CLOCK_MONOTONIC, SIGEV_NONE, 0, 0, 0);
 	MUST(syscall(SYS_timer_delete, gap) == 0);
+	int f = create(CLOCK_MONOTONIC, SIGEV_SIGNAL, SIGRTMIN + 3, 66, 0); // overran three times before it was taken, some hours ago perhaps
+	int g = create(CLOCK_BOOTTIME, SIGEV_THREAD_ID, SIGRTMIN + 4, 77, gettid());
+	double eighth = now() / 8;
+	siginfo_t si;
+	struct timespec wait = {20, 0};
+	set(f, TIMER_ABSTIME, now() - 3.5 * eighth, eighth);
+	MUST(sigtimedwait(&early, &si, &wait) == SIGRTMIN + 3 && si.si_overrun == 3);
+	set(g, TIMER_ABSTIME, now_on(CLOCK_BOOTTIME) - 1.5 * eighth, eighth);
+	MUST(sigtimedwait(&early, &si, &wait) == SIGRTMIN + 4 && si.si_overrun == 1);
+	double left = get(f).it_value.tv_sec;
 	set(a, 0, 0.001, 0.005);
 	set(b, 0, 0.01, 0.03);
 	set(c, 0, 1000, 17.5);
@@ -73,12 +85,15 @@ int main(int argc, char **argv) {
 	CHECK(its.it_value.tv_sec > 4900 && its.it_value.tv_sec <= 5000, "%ld s left of 5000", its.it_value.tv_sec);
 	its = get(d);
 	CHECK(its.it_value.tv_sec == 0 && its.it_value.tv_nsec == 0, "a timer that was not set is set");
-	siginfo_t si;
-	struct timespec wait = {20, 0};
+	int overran = syscall(SYS_timer_getoverrun, f);
+	CHECK(overran == 3 && get(f).it_value.tv_sec <= left && get(f).it_value.tv_sec > left - 100, "overrun %d, %ld s left, were %.0f", overran, get(f).it_value.tv_sec, left);
+	overran = syscall(SYS_timer_getoverrun, g);
+	CHECK(overran == 1, "overrun %d", overran);
+	MUST(sigtimedwait(&early, &si, &(struct timespec){0}) == -1 && errno == EAGAIN);
 	MUST(sigtimedwait(&blocked, &si, &wait) == SIGRTMIN + 2);
 	CHECK(si.si_code == SI_TIMER && si.si_int == 11 && si.si_timerid == a, "siginfo: code %d value %d id %d", si.si_code, si.si_int, si.si_timerid);
 	// How often a pending timer has overrun is not to be had from outside, so
-	// after a restart the count begins anew.
+	// after a restart the count of that begins anew.
 	CHECK(si.si_overrun >= 0, "overrun %d", si.si_overrun);
 	nap_ms(60);
 	MUST(sigtimedwait(&blocked, &si, &wait) == SIGRTMIN + 2 && si.si_code == SI_TIMER);
