@@ -13,8 +13,8 @@ const builder = -1
 // kinds is how many kinds of things processes share.
 const kinds = 4
 
-// memory and handlers are the places of two of them in taskstate.Shareable.
-const memory, handlers = 0, 3
+// memory, files and handlers are the places of three of them in taskstate.Shareable.
+const memory, files, handlers = 0, 1, 3
 
 // things are one of each kind of taskstate.Shareable: each by the id of the first
 // process that is to have it, or 0 for one that has no such name yet.

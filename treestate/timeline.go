@@ -140,7 +140,22 @@ func (m *maker) begin(k int, thing task.ID, now *unit) bool {
 	if thing == m.final[k] && m.needed(now, func(need task.ID) bool { return need != thing }, k) {
 		return false
 	}
+	if k == files && !m.executeFirst(now) && thing == m.final[k] {
+		return false
+	}
 	m.has[k] = thing
+	return true
+}
+
+// executeFirst gives up memory and handlers that nobody needs any more: a descriptor table
+// that m begins to share would go with them later. It tells whether m keeps those that it has then.
+func (m *maker) executeFirst(now *unit) bool {
+	for _, k := range []int{memory, handlers} {
+		passing := func(thing task.ID) bool { return thing != 0 && thing != m.final[k] }
+		if passing(now.needs[k]) || m.needed(now, passing, k) || passing(m.has[k]) && !m.shed(k, now) {
+			return false
+		}
+	}
 	return true
 }
 
