@@ -63,19 +63,19 @@ func (r *restart) newSkeleton() (*skeleton, error) {
 	if err != nil {
 		return nil, err
 	}
-	recs := map[task.ID]*treestate.Process{}
+	nodes := map[task.ID]*node{}
 	for i := range r.tree.Processes {
-		recs[r.tree.Processes[i].ID] = &r.tree.Processes[i]
-	}
-	for _, o := range origins {
-		p := recs[o.ID]
-		sk.add(&node{id: p.ID, parent: p.Parent, group: p.Group, session: p.Session, exitSignal: p.ExitSignal,
-			tty: p.TTY, foreground: p.TPGID, origin: o})
+		p := &r.tree.Processes[i]
+		nodes[p.ID] = &node{id: p.ID, parent: p.Parent, group: p.Group, session: p.Session, exitSignal: p.ExitSignal,
+			tty: p.TTY, foreground: p.TPGID}
 	}
 	for i := range r.tree.Zombies {
 		z := &r.tree.Zombies[i]
-		sk.add(&node{id: z.ID, parent: z.Parent, group: z.Group, session: z.Session, exitSignal: z.ExitSignal,
-			origin: treestate.Origin{ID: z.ID, Maker: z.Parent}})
+		nodes[z.ID] = &node{id: z.ID, parent: z.Parent, group: z.Group, session: z.Session, exitSignal: z.ExitSignal}
+	}
+	for _, o := range origins {
+		nodes[o.ID].origin = o
+		sk.add(nodes[o.ID])
 	}
 	root := sk.byID[r.tree.Processes[0].ID]
 	if sk.byID[root.session] == nil || r.foreignTerminal(root) {

@@ -141,18 +141,18 @@ func (s *snapshot) refuseMakers() error {
 		recs = append(recs, &rec)
 		byID[p.held.ID] = p
 	}
-	origins, err := treestate.Makers(recs)
+	origins, err := treestate.Makers(recs, s.ownZombies(parents))
 	var sharing *treestate.SharingError
 	switch {
 	case errors.As(err, &sharing):
-		p := byID[sharing.ID]
+		p := cmp.Or(byID[sharing.ID], s.procs[0]) // it may be a zombie
 		s.refuse(p, sharedThings(&p.shares), sharing.Err.Error(), "")
 		return nil
 	case err != nil:
 		return err
 	}
 	for _, o := range origins {
-		if p := byID[o.ID]; o.Fresh {
+		if p := byID[o.ID]; p != nil && o.Fresh {
 			s.refuseInherited(p)
 		}
 	}

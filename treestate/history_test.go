@@ -235,7 +235,7 @@ func TestHistories(t *testing.T) {
 		for seed := range uint64(trees) {
 			w := live(rand.New(rand.NewPCG(seed, 1)), 5+int(seed%40), plainly)
 			recs := w.records()
-			plan, err := Makers(recs)
+			plan, err := Makers(recs, nil)
 			if err != nil {
 				if refused++; plainly {
 					t.Fatalf("seed %d: %v\n%s", seed, err, relation(recs))

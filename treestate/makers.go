@@ -55,6 +55,10 @@ const (
 // makes it through one that ends, which makes SIGCHLD its exit signal (Linux
 // kernel/exit.c:reparent_leader, v6.12).
 //
+// A process is also born in a session that it cannot enter later. Where its parent was never in it,
+// the leader makes it through one that ends: its parent has adopted it. The dead make nothing, but zombies are
+// made alive, and may be leaders.
+//
 // What these ways do not reach:
 //   - A process below one that can hold one thing at a time has two of the same kind from above it, say the
 //     memory of one ancestor and a child with that of another. clone(2) does not come to it either, but for orphans
@@ -64,7 +68,11 @@ const (
 //   - Somebody would have to execute a program and keep an exit signal other than SIGCHLD, which execve(2) sets.
 //   - Processes of a session whose leader has died get their things from one that does the leader's part for a
 //     moment. So all that one maker has of them must find what they share with it at one time.
-func Makers(procs []*taskstate.Process) ([]Origin, error) {
+func Makers(procs []*taskstate.Process, zombies []taskstate.Zombie) ([]Origin, error) {
+	for i := range zombies {
+		z := &zombies[i]
+		procs = append(procs, &taskstate.Process{ID: z.ID, Parent: z.Parent, Session: z.Session, ExitSignal: z.ExitSignal})
+	}
 	var first error
 	var fallback []Origin
 	for _, w := range []ways{parentOrSibling, orAbove, parentOnly} {
@@ -94,7 +102,7 @@ func (t *Tree) Makers() ([]Origin, error) {
 	for i := range t.Processes {
 		procs[i] = &t.Processes[i].Process
 	}
-	return Makers(procs)
+	return Makers(procs, t.Zombies)
 }
 
 // ways chooses for a process who makes it, and how.
@@ -129,6 +137,15 @@ func orAbove(p *plan, i int) (int, Way) {
 		}
 	}
 	return maker, way
+}
+
+// through asks the leader of a session for what the parent cannot make.
+func (p *plan) through(i, parent int) (maker int, ok bool) {
+	rec, leader := p.procs[i], p.find(p.procs[i].Session)
+	if leader == builder || leader == i || rec.ExitSignal != int(unix.SIGCHLD) || parent != builder && p.meet(i, parent) {
+		return 0, false
+	}
+	return leader, p.below(leader, parent) && !p.below(leader, i)
 }
 
 // below tells whether a process descends from another.

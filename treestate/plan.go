@@ -1,6 +1,8 @@
 package treestate
 
 import (
+	"slices"
+
 	"golang.org/x/sys/unix"
 
 	"supervise/internal/task"
@@ -42,6 +44,9 @@ func newPlan(procs []*taskstate.Process, choose ways) *plan {
 	}
 	for i, rec := range procs {
 		maker, way := choose(p, i)
+		if leader, ok := p.through(i, maker); ok && way == Child {
+			maker, way = leader, Orphan
+		}
 		p.origins[i] = Origin{ID: rec.ID, Way: way}
 		if maker != builder {
 			p.origins[i].Maker = procs[maker].ID
@@ -77,7 +82,15 @@ func (p *plan) make() error {
 	if err := p.handDown(); err != nil {
 		return err
 	}
-	return p.grow(builder, 0, false)
+	if err := p.grow(builder, 0, false); err != nil {
+		return err
+	}
+	for i, rec := range p.procs {
+		if !slices.Contains(p.order, i) {
+			return &SharingError{rec.ID, errMaker} // its makers make one another
+		}
+	}
+	return nil
 }
 
 // handDown finds what each process must be born with: what both one that comes

@@ -1,9 +1,10 @@
-// shapes SEED: a tree of random shape: processes that share descriptors and
-// directories, that are dead or stopped, with threads and attributes. Every
+// shapes SEED: a tree of random shape: processes that share memory, descriptors and
+// directories or have left them, that are adopted, dead or stopped, with threads and attributes. Every
 // process writes down how it sees itself, and after the snapshot checks that it
 // is still so; what can be seen only once, such as data in pipes and queues of
 // signals, it takes out and compares with what was put in.
 #include "prog.h"
+#include <linux/kcmp.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
@@ -19,7 +20,9 @@ static struct shared {
 	int tasks, complete, written; // processes and threads, those that are complete, and have written down what they see
 	int looking;                  // one does
 	int processes, looked;        // those that check themselves, and have looked again
+	int checked;                  // and have found what can be seen only once
 	int next, built[200];         // a tree is built by one process at a time, for the sake of the seed
+	pid_t pids[200];              // of those that live
 } volatile *all;
 // idle is wait_go for many: so that they are all seen asleep at the same time.
 static void idle(void) {
@@ -269,6 +272,12 @@ static void see(char *at) {
 		at += put(at, "fd %d mode %o size %ld links %d pos %ld flags %x %x\n", fd, st.st_mode, file ? (long)st.st_size : 0, file ? (int)st.st_nlink : 0,
 		          (long)lseek(fd, 0, SEEK_CUR), fcntl(fd, F_GETFL), fcntl(fd, F_GETFD));
 	}
+	at += put(at, "shares");
+	for (int i = 0; i < all->next; i++)
+		for (int what = KCMP_VM; all->pids[i] && what <= KCMP_SIGHAND; what++)
+			if (what != KCMP_IO && syscall(SYS_kcmp, getpid(), all->pids[i], what, 0, 0) == 0)
+				at += put(at, " %d:%d", what, i);
+	at += put(at, "\n");
 	for (int i = 0; i < n_timers; i++) {
 		struct itimerspec its;
 		MUST(syscall(SYS_timer_gettime, timers[i], &its) == 0);
@@ -319,16 +328,26 @@ static void *in_thread(void *s) {
 
 static void live(int status);
 static void a_child(void) {
-	static const int share[] = {0, 0, 0, CLONE_FS, CLONE_FILES, CLONE_FS | CLONE_FILES};
+	static const int share[] = {0, 0, 0, CLONE_FS, CLONE_FILES, CLONE_FS | CLONE_FILES, CLONE_FILES, CLONE_FS};
 	if (n_children == CHILDREN || depth == DEEPEST || all->next >= MOST)
 		return;
-	int status = 1 + rnd(100), zombie = rnd(4) == 0, stops = !zombie && rnd(5) == 0, flags = zombie ? 0 : share[rnd(6)];
+	int status = 1 + rnd(100), zombie = rnd(4) == 0, stops = !zombie && rnd(5) == 0, flags = zombie ? 0 : share[rnd(8)];
+	int lost = !zombie && !stops && rnd(5) == 0; // its maker ends
 	uint64_t its = rnd(1 << 30) + 1;
 	int number = all->next++;
 	all->tasks += !zombie, all->processes += !zombie && !stops;
 	pid_t pid = syscall(SYS_clone, flags | SIGCHLD, 0, 0, 0, 0);
 	MUST(pid >= 0);
+	if (lost && pid == 0) {
+		pid = syscall(SYS_clone, flags | SIGCHLD, 0, 0, 0, 0);
+		MUST(pid >= 0);
+		if (pid > 0)
+			_exit(0);
+	} else if (lost) {
+		must_exit(pid, 0);
+	}
 	if (pid == 0) {
+		all->pids[number] = getpid();
 		if (zombie)
 			_exit(status);
 		// What belongs to the parent alone, and what only it may take out.
@@ -348,7 +367,15 @@ static void a_child(void) {
 		MUST(waitid(P_PID, pid, &si, WSTOPPED | (rnd(2) ? WNOWAIT : 0)) == 0);
 	while (!zombie && !stops && !all->built[number])
 		nap_ms(1);
+	if (lost)
+		return;
 	children[n_children].pid = pid, children[n_children].stopped = stops, children[n_children++].status = status;
+}
+
+// leave gives up what it may share, with those that it has made as well.
+static void leave(void) {
+	static const int what[] = {CLONE_FS, CLONE_FILES, CLONE_FS | CLONE_FILES};
+	MUST(unshare(what[rnd(3)]) == 0);
 }
 
 static void check_once(void) {
@@ -376,7 +403,7 @@ static void check_once(void) {
 
 static void live(int status) {
 	static void (*const actions[])(void) = {anon, shanon, mapped_file, a_pipe, a_pair, segment, a_file, counters, dispositions, queue, queue, a_timer,
-	                                        attributes, directory, a_child, a_child, a_child, a_child};
+	                                        attributes, directory, leave, a_child, a_child, a_child, a_child};
 	if (depth && rnd(3) == 0)
 		position();
 	for (unsigned i = 0, steps = 5 + rnd(20); i < steps; i++)
@@ -405,6 +432,7 @@ static void live(int status) {
 	add(&all->looked);
 	reach(&all->looked, &all->processes); // nobody changes what others still look at
 	check_once();
+	add(&all->checked);
 	for (int i = 0; i < n_threads; i++)
 		MUST(pthread_join(threads[i], NULL) == 0);
 	for (int i = 0; i < n_children; i++) {
@@ -412,8 +440,10 @@ static void live(int status) {
 			MUST(kill(children[i].pid, SIGCONT) == 0);
 		must_exit(children[i].pid, children[i].status);
 	}
-	if (depth == 0)
+	if (depth == 0) {
+		reach(&all->checked, &all->processes);
 		ok();
+	}
 	_exit(status);
 }
 
@@ -425,6 +455,8 @@ int main(int argc, char **argv) {
 		rnd(2);
 	all = map(PAGE, RW, SHANON);
 	all->tasks = all->processes = all->next = 1;
+	all->pids[0] = getpid();
+	MUST(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0); // all stay in the tree
 	umask(022);
 	live(0);
 }
