@@ -91,9 +91,7 @@ func TestSocketApart(t *testing.T) {
 			t.Fatalf("%s is %v", first, info.Mode())
 		}
 		j.killSupervisor()
-		if _, err := os.Lstat(first); err != nil {
-			t.Fatalf("there is no socket to take over: %v", err)
-		}
+		// It stays until another supervisor finds it, be it of another job.
 		h := p.hold(launch{argv: []string{supervise, "attach", "job", "--dir", long}})
 		wait(t, "the next supervisor", 20*time.Second, func() string {
 			if r := p.supervise(nil, "request", "checkpoint", "--job", "job", "--dir", long); r.code != 0 {
