@@ -77,7 +77,7 @@ func (w *Writer) faultBefore(step string) error {
 // trimPages waits for the last pages and cuts off the room at the end of their
 // file that was not used.
 func (c *commit) trimPages() error {
-	if err := c.flush(); err != nil {
+	if err := c.Flush(); err != nil {
 		return err
 	}
 	used := c.next.Load()

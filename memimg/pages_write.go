@@ -59,7 +59,7 @@ func (w *Writer) writePages(dumps []Dump, progress func(bytes int64)) error {
 	if err != nil || total == 0 {
 		return err
 	}
-	if err := w.flush(); err != nil {
+	if err := w.Flush(); err != nil {
 		return err
 	}
 	if err := w.reserve(int64(total)); err != nil {
@@ -74,14 +74,17 @@ func (w *Writer) writePages(dumps []Dump, progress func(bytes int64)) error {
 	return err
 }
 
-// flush waits until all that has been read is written, or an error has ended that.
-func (w *Writer) flush() error {
+// Flush waits until all that WritePages has read is written, or an error has
+// ended that. Commit does it, too; this is for those who want to know the time.
+func (w *Writer) Flush() error {
 	if w.behind == nil {
 		return nil
 	}
-	err := w.behind.wait()
+	if err := w.behind.wait(); w.failed == nil {
+		w.failed = err
+	}
 	w.behind = nil
-	return err
+	return w.failed
 }
 
 // countBytes adds up the ranges of all dumps, and refuses those that no memory

@@ -162,7 +162,7 @@ func (w *Writer) Abort() error {
 		return nil
 	}
 	w.done = true
-	_ = w.flush() // nobody is to write any more; the error is known, or does not matter now
+	_ = w.Flush() // nobody is to write any more; the error is known, or does not matter now
 	var errs []error
 	if w.manifest != nil { // nothing in the directory is ours before
 		errs = append(errs, removeFiles(w.dir))

@@ -55,6 +55,9 @@ func progress(report func(done, total int64), total int64) func(int64) {
 
 // commit makes the image a snapshot.
 func (s *snapshot) commit() error {
+	if err := s.image.Flush(); err != nil {
+		return err
+	}
 	if s.opts.Blobs != nil {
 		s.rec.Blobs = s.opts.Blobs()
 	}
