@@ -60,9 +60,22 @@ func (rec *Regular) Translate(v *translate.Values) (string, error) {
 // Translate changes the names of what is watched.
 func (rec *Inotify) Translate(v *translate.Values) (string, error) {
 	for i := range rec.Watches {
-		if w := &rec.Watches[i].File; !w.Follow {
-			w.Path = v.Path(w.Path)
-		}
+		rec.Watches[i].File.translate(v)
 	}
 	return "", nil
+}
+
+// Translate changes the names of what is marked.
+func (rec *Fanotify) Translate(v *translate.Values) (string, error) {
+	for i := range rec.Marks {
+		rec.Marks[i].File.translate(v)
+	}
+	return "", nil
+}
+
+// translate leaves links of /proc to files without a name as they are.
+func (w *WatchName) translate(v *translate.Values) {
+	if !w.Follow {
+		w.Path = v.Path(w.Path)
+	}
 }
