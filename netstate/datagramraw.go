@@ -35,24 +35,30 @@ const (
 	udpHeader = 8
 )
 
-// ipPacket puts the headers before the data. The kernel fills in length and
-// checksum of the header of IPv4 (man 7 raw).
-func ipPacket(protocol int, m *Packet, from, to netip.AddrPort, data []byte) []byte {
-	be := binary.BigEndian
-	var b []byte
-	if src, dst := from.Addr().Unmap(), to.Addr().Unmap(); dst.Is4() {
-		b = make([]byte, ipHeader, ipHeader+udpHeader+len(data))
-		b[0], b[1], b[8], b[9] = 0x45, byte(m.Class), byte(m.ttl()), byte(protocol)
+// ipHead is the header of a packet with so much behind it. The kernel fills in
+// length and checksum of that of IPv4 (man 7 raw).
+func ipHead(protocol, class, ttl int, from, to netip.AddrPort, size int) []byte {
+	src, dst := from.Addr().Unmap(), to.Addr().Unmap()
+	if dst.Is4() {
+		b := make([]byte, ipHeader, ipHeader+size)
+		b[0], b[1], b[8], b[9] = 0x45, byte(class), byte(ttl), byte(protocol)
 		copy(b[12:], src.AsSlice())
 		copy(b[16:], dst.AsSlice())
-	} else {
-		b = make([]byte, ip6Header, ip6Header+udpHeader+len(data))
-		be.PutUint32(b, 6<<28|uint32(m.Class)<<20)
-		be.PutUint16(b[4:], uint16(udpHeader+len(data)))
-		b[6], b[7] = byte(protocol), byte(m.ttl())
-		copy(b[8:], src.AsSlice())
-		copy(b[24:], dst.AsSlice())
+		return b
 	}
+	b := make([]byte, ip6Header, ip6Header+size)
+	binary.BigEndian.PutUint32(b, 6<<28|uint32(class)<<20)
+	binary.BigEndian.PutUint16(b[4:], uint16(size))
+	b[6], b[7] = byte(protocol), byte(ttl)
+	copy(b[8:], src.AsSlice())
+	copy(b[24:], dst.AsSlice())
+	return b
+}
+
+// ipPacket puts the headers before the data.
+func ipPacket(protocol int, m *Packet, from, to netip.AddrPort, data []byte) []byte {
+	be := binary.BigEndian
+	b := ipHead(protocol, m.Class, m.ttl(), from, to, udpHeader+len(data))
 	head := len(b)
 	b = be.AppendUint16(b, from.Port())
 	b = be.AppendUint16(b, to.Port())
@@ -63,12 +69,12 @@ func ipPacket(protocol int, m *Packet, from, to netip.AddrPort, data []byte) []b
 	b = be.AppendUint16(b, length)
 	b = be.AppendUint16(b, 0)
 	b = append(b, data...)
-	be.PutUint16(b[head+6:], udpChecksum(protocol, from.Addr().Unmap(), to.Addr().Unmap(), b[head:]))
+	be.PutUint16(b[head+6:], checksum(protocol, from.Addr().Unmap(), to.Addr().Unmap(), b[head:]))
 	return b
 }
 
-// udpChecksum is the checksum of RFC 768 and RFC 8200, about addresses too.
-func udpChecksum(protocol int, from, to netip.Addr, udp []byte) uint16 {
+// checksum is that of RFC 768, 8200 and 9293, about addresses too.
+func checksum(protocol int, from, to netip.Addr, udp []byte) uint16 {
 	sum := uint32(protocol) + uint32(len(udp))
 	for _, part := range [][]byte{from.AsSlice(), to.AsSlice(), udp} {
 		for i := 0; i < len(part); i += 2 {

@@ -26,6 +26,7 @@ import (
 //  4. A holder, a small process, keeps the hold for a minute, since a packet that
 //     came in now would be answered by RST.
 //  5. The restart makes the socket anew, under a hold of its own, and ends the holder.
+//     What the other end has sent last, its end, is sent once more, by us (tcpfin.go).
 
 // RepairHelperName and HolderName are names under which this program is the
 // helper and the holder. Its main function must call [RepairHelper] or [Holder] then.
@@ -88,8 +89,8 @@ func (k *kept) keep(rec *TCP, fd int) error {
 	switch {
 	case a.Error != "":
 		return fdstate.Refuse("it cannot be kept: "+a.Error, "keep connections as root, or use --tcp=reset")
-	case !a.State.in(tcpEstablished, tcpFinWait1, tcpFinWait2):
-		return fdstate.Refuse(fmt.Sprintf("its other end has closed it (state %v), so that it cannot be kept", a.State), "leave it out of those that are kept")
+	case !a.State.in(tcpEstablished, tcpFinWait1, tcpFinWait2, tcpCloseWait, tcpClosing, tcpLastAck):
+		return fdstate.RefuseNow(fmt.Sprintf("it is in state %v, and cannot be kept", a.State))
 	}
 	rec.Repair, rec.State = a.Repair, outsideState(a.State)
 	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
@@ -186,7 +187,7 @@ func (n *tcpNet) revive(s *tcpSock, fd int) error {
 	if err := setOptions(fd, rec.Options, atFirst); err != nil {
 		return err
 	}
-	err := rec.Repair.restore(fd, sockaddrOf(rec.Domain, rec.Local), sockaddrOf(rec.Domain, rec.Peer), rec.Queue, rec.State)
+	err := rec.Repair.restore(fd, sockaddrOf(rec.Domain, rec.Local), sockaddrOf(rec.Domain, rec.Peer), rec.Queue, rec.repairState())
 	switch {
 	case errors.Is(err, unix.EADDRNOTAVAIL):
 		return &HostError{Why: fmt.Sprintf("the connection between %s and %s cannot be kept", rec.Local, rec.Peer), Err: err,
@@ -213,7 +214,11 @@ func (n *tcpNet) goOn() error {
 		if s.rec.has(unix.SOL_SOCKET, unix.SO_REUSEADDR) {
 			reuse = 1
 		}
-		errs = append(errs, s.rec.Repair.goOn(s.own, s.rec.State, reuse), unix.Close(s.own))
+		err := s.rec.Repair.goOn(s.own, reuse)
+		if err == nil {
+			err = s.rec.Repair.finish(s.own, s.rec.Local, s.rec.Peer, s.rec.repairState())
+		}
+		errs = append(errs, err, unix.Close(s.own))
 	}
 	return errors.Join(errs...)
 }

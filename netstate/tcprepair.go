@@ -138,6 +138,9 @@ func captureRepair(fd int, state TCPState) (*TCPRepair, error) {
 	for i, to := range r.Window.fields() {
 		*to = binary.LittleEndian.Uint32(raw[4*i:])
 	}
+	if int32(r.Window.RecvWUP-r.RecvSeq) > 0 {
+		r.Window.RecvWUP = r.RecvSeq // the end of the other end comes later
+	}
 	return r, nil
 }
 
@@ -245,7 +248,7 @@ func (r *TCPRepair) restore(fd int, local, peer unix.Sockaddr, received []byte, 
 	if err := fillQueue(fd, sendQueue, r.Sent); err != nil {
 		return fmt.Errorf("fill the send queue: %w", err)
 	}
-	if state.ownFIN() && len(r.Unsent) == 0 {
+	if state.ownFIN() && !state.otherFIN() && len(r.Unsent) == 0 {
 		if err := unix.Shutdown(fd, unix.SHUT_WR); err != nil {
 			return fmt.Errorf("shutdown: %w", err)
 		}
@@ -326,7 +329,7 @@ func fillQueue(fd, queue int, data []byte) error {
 
 // goOn ends repair mode: what was not sent is sent, and the other end is asked
 // what it has received.
-func (r *TCPRepair) goOn(fd int, state TCPState, reuse int) error {
+func (r *TCPRepair) goOn(fd, reuse int) error {
 	if err := setTCP(fd, unix.TCP_REPAIR, repairOff); err != nil {
 		return err
 	}
@@ -339,9 +342,6 @@ func (r *TCPRepair) goOn(fd int, state TCPState, reuse int) error {
 			return fmt.Errorf("send what was not sent: %w", err)
 		}
 		rest = rest[n:]
-	}
-	if state.ownFIN() && len(r.Unsent) > 0 {
-		return unix.Shutdown(fd, unix.SHUT_WR)
 	}
 	return nil
 }

@@ -96,7 +96,8 @@ func moved(t *testing.T, fd, domain int, state TCPState) (int, *TCPRepair, []byt
 	check(unix.Close(fd))
 	again := socketOf(t, domain, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
 	check(r.restore(again, local, peer, queue, state))
-	check(r.goOn(again, state, 0))
+	check(r.goOn(again, 0))
+	check(r.finish(again, must(addrPort(local, nil)), must(addrPort(peer, nil)), state))
 	return again, r, queue
 }
 
@@ -188,5 +189,80 @@ func TestRepairShutDown(t *testing.T) {
 	check(unix.Close(client))
 	if got := readAll(t, again, -1); len(got) != 0 {
 		t.Errorf("%d bytes", len(got))
+	}
+}
+
+// TestRepairOtherShut moves an end whose other end has sent its end, with data
+// before it and after it in both directions.
+func TestRepairOtherShut(t *testing.T) {
+	for name, domain := range map[string]int{"ipv4": unix.AF_INET, "ipv6": unix.AF_INET6} {
+		t.Run(name, func(t *testing.T) {
+			ownNet(t)
+			server, client := connection(t, domain)
+			must(unix.Write(client, []byte("last words")))
+			check(unix.Shutdown(client, unix.SHUT_WR))
+			time.Sleep(20 * time.Millisecond)
+			again, _, _ := moved(t, server, domain, tcpCloseWait)
+			if got := readAll(t, again, -1); string(got) != "last words" {
+				t.Errorf("got %q", got)
+			}
+			must(unix.Write(again, []byte("answer")))
+			if got := readAll(t, client, 6); string(got) != "answer" {
+				t.Errorf("got %q", got)
+			}
+			check(unix.Close(again))
+			if got := readAll(t, client, -1); len(got) != 0 {
+				t.Errorf("%d bytes", len(got))
+			}
+			info := must(unix.GetsockoptTCPInfo(client, unix.IPPROTO_TCP, unix.TCP_INFO))
+			if s := TCPState(info.State); s != tcpClose {
+				t.Errorf("the other end is in state %v", s)
+			}
+		})
+	}
+}
+
+// TestRepairBothShut moves an end when both have sent their end, and ours has
+// not been acknowledged.
+func TestRepairBothShut(t *testing.T) {
+	for _, state := range []TCPState{tcpLastAck, tcpClosing} {
+		t.Run(state.String(), func(t *testing.T) {
+			ownNet(t)
+			server, client := connection(t, unix.AF_INET)
+			if state == tcpLastAck {
+				check(unix.Shutdown(client, unix.SHUT_WR))
+				time.Sleep(20 * time.Millisecond)
+			}
+			h := must(newHold())
+			check(h.add(must(addrPort(unix.Getsockname(server))), must(addrPort(unix.Getpeername(server)))))
+			must(unix.Write(server, []byte("last words")))
+			check(unix.Shutdown(server, unix.SHUT_WR))
+			if state == tcpClosing {
+				check(unix.Shutdown(client, unix.SHUT_WR))
+			}
+			r := &TCPRepair{}
+			local, peer := must(unix.Getsockname(server)), must(unix.Getpeername(server))
+			was := TCPState(must(unix.GetsockoptTCPInfo(server, unix.IPPROTO_TCP, unix.TCP_INFO)).State)
+			check(repaired(server, func() (err error) {
+				r, err = captureRepair(server, was)
+				return err
+			}))
+			if string(r.Sent)+string(r.Unsent) != "last words" {
+				t.Errorf("state %v: sent %q, not sent %q", was, r.Sent, r.Unsent)
+			}
+			check(setTCP(server, unix.TCP_REPAIR, repairOn))
+			check(unix.Close(server))
+			again := socketOf(t, unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
+			check(r.restore(again, local, peer, nil, was))
+			check(h.close())
+			check(r.goOn(again, 0))
+			check(r.finish(again, must(addrPort(local, nil)), must(addrPort(peer, nil)), was))
+			if got := readAll(t, client, -1); string(got) != "last words" {
+				t.Errorf("got %q", got)
+			}
+			if got := readAll(t, again, -1); len(got) != 0 {
+				t.Errorf("%d bytes", len(got))
+			}
+		})
 	}
 }

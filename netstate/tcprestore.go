@@ -324,7 +324,10 @@ func (n *tcpNet) shutDown(s *tcpSock) error {
 		how &^= shutRead // that the other end does
 	}
 	if s.kept {
-		how &^= shutWrite // it was
+		how &^= shutWrite // it was, or will be
+		if s.rec.State.otherFIN() {
+			how &^= shutRead // that is done by the other's end
+		}
 	}
 	if how == 0 || s.helper {
 		return nil
