@@ -208,6 +208,7 @@ var programs = func() []program {
 		{name: "redis", argv: script("/usr/bin/python3", "py/redis.py"), how: rootOnly, solo: true},
 		{name: "dbus", argv: script("/usr/bin/python3", "py/dbus.py"), how: rootOnly, solo: true},
 		{name: "socketpipe", argv: script("/usr/bin/python3", "py/socketpipe.py"), how: rootOnly},
+		{name: "fullqueues", argv: script("/usr/bin/python3", "py/fullqueues.py"), solo: true},
 		{name: "ssh", argv: script("/usr/bin/python3", "py/ssh.py"), how: rootOnly, solo: true},
 		{name: "goweb", argv: c("goweb"), how: rootOnly, solo: true},
 		{name: "goh2", argv: c("goh2"), how: rootOnly, solo: true},
