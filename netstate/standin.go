@@ -30,8 +30,8 @@ type standIns struct {
 	known   map[ids]*task.Process
 	base    Cred // the builder's user
 	attic   *task.Process
-	dirs    map[string]*task.Process // by working directory
-	groups  map[*task.Process][]uint32
+	dirs    map[string]*task.Process   // by working directory
+	groups  map[*task.Process][]uint32 // that they have
 	files   []madeFile
 }
 
@@ -40,8 +40,9 @@ func newStandIns(builder *task.Process) (*standIns, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &standIns{builder: builder, known: map[ids]*task.Process{}, dirs: map[string]*task.Process{}, groups: map[*task.Process][]uint32{},
-		base: Cred{UID: uint32(st.UIDs[1]), GID: uint32(st.GIDs[1]), Groups: groupList(st.Groups)}}, nil
+	base := Cred{UID: uint32(st.UIDs[1]), GID: uint32(st.GIDs[1]), Groups: groupList(st.Groups)}
+	return &standIns{builder: builder, known: map[ids]*task.Process{}, dirs: map[string]*task.Process{}, base: base,
+		groups: map[*task.Process][]uint32{builder: base.Groups}}, nil
 }
 
 // as gives a process that has an id and a user; nil is anybody.
@@ -49,7 +50,8 @@ func (s *standIns) as(c *Cred) (*task.Process, error) {
 	if c == nil {
 		return s.builder, nil
 	}
-	if p := s.known[c.ids()]; p != nil {
+	// One that has become another user can no longer choose its groups.
+	if p := s.known[c.ids()]; p != nil && (c.Groups == nil || c.UID == s.base.UID || slices.Equal(c.Groups, s.groups[p])) {
 		return p, s.join(p, c.Groups)
 	}
 	if c.PID == s.builder.ID && c.UID == s.base.UID && c.GID == s.base.GID {
@@ -62,7 +64,7 @@ func (s *standIns) as(c *Cred) (*task.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.known[c.ids()], s.groups[p] = p, s.groups[s.builder]
+	s.known[c.ids()], s.groups[p] = p, s.groups[s.builder] // inherited
 	if err := s.join(p, c.Groups); err != nil {
 		return nil, err
 	}
@@ -72,11 +74,7 @@ func (s *standIns) as(c *Cred) (*task.Process, error) {
 // join gives a process the groups that the tree has seen. Who may not choose
 // them, as in a user namespace of one's own, keeps those that he has.
 func (s *standIns) join(p *task.Process, groups []uint32) error {
-	have, ok := s.groups[p]
-	if !ok {
-		have = s.base.Groups
-	}
-	if groups == nil || slices.Equal(groups, have) {
+	if groups == nil || slices.Equal(groups, s.groups[p]) {
 		return nil
 	}
 	var list []byte

@@ -15,10 +15,10 @@ typedef struct {
 	int n;
 } groups;
 
-static groups become(int n, const gid_t *list) {
+static groups become(int user, int n, const gid_t *list) {
 	groups mine;
 	if (geteuid() == 0)
-		MUST(setgroups(n, list) == 0);
+		MUST(setgroups(n, list) == 0 && (user == 0 || (setresgid(user, user, user) == 0 && setresuid(user, user, user) == 0)));
 	MUST((mine.n = getgroups(64, mine.list)) >= 0);
 	return mine;
 }
@@ -37,18 +37,21 @@ int main(int argc, char **argv) {
 	gid_t many[40];
 	for (int i = 0; i < 40; i++)
 		many[i] = 1000 + i;
-	groups mine = become(40, many), childs;
+	groups mine = become(0, 40, many), childs;
 	struct sockaddr_un at = {.sun_family = AF_UNIX};
 	socklen_t size = sizeof at.sun_family + 1 + snprintf(at.sun_path + 1, sizeof at.sun_path - 1, "groups-%d", getpid());
 	int pair[2], listener = socket(AF_UNIX, SOCK_STREAM, 0);
 	MUST(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) == 0);
 	MUST(bind(listener, (void *)&at, size) == 0 && listen(listener, 5) == 0);
+	int yes = 1;
+	MUST(setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &yes, sizeof yes) == 0);
 	pid_t child = fork();
 	MUST(child >= 0);
 	if (child == 0) {
-		become(3, (gid_t[]){5, 6, 7});
+		become(1234, 3, (gid_t[]){5, 6, 7});
 		int fd = socket(AF_UNIX, SOCK_STREAM, 0), waits = socket(AF_UNIX, SOCK_STREAM, 0);
 		char c;
+		MUST(write(pair[1], "hi", 2) == 2); // a message shows who sent it, but no groups
 		MUST(connect(fd, (void *)&at, size) == 0 && connect(waits, (void *)&at, size) == 0);
 		PEER_HAS(fd, &mine);
 		MUST(read(pair[1], &c, 1) == 1);
@@ -71,6 +74,8 @@ int main(int argc, char **argv) {
 	int late = accept(listener, NULL, NULL);
 	MUST(late >= 0);
 	PEER_HAS(late, &childs);
+	char hi[3];
+	MUST(read(pair[0], hi, 3) == 2);
 	MUST(write(pair[0], "x", 1) == 1);
 	int status;
 	MUST(waitpid(child, &status, 0) == child);
