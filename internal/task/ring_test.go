@@ -92,28 +92,16 @@ func startRing(t *testing.T, args ...string) (PID, Ring) {
 
 func startRings(t *testing.T, program string, args ...string) (PID, Ring) {
 	t.Helper()
-	cmd := exec.Command("python3", append([]string{"-c", program}, args...)...)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
+	pid, line := startProgram(t, "python3", append([]string{"-c", program}, args...)...)
 	var at uint64
-	if _, err := fmt.Fscan(out, &at); err != nil {
+	if _, err := fmt.Sscan(line, &at); err != nil {
 		t.Fatal(err)
 	}
 	ring := Ring{Addr: Addr(at), Events: 127}
-	if b := ring.content(t, PID(cmd.Process.Pid)); binary.LittleEndian.Uint32(b[4:]) != 127 {
+	if b := ring.content(t, pid); binary.LittleEndian.Uint32(b[4:]) != 127 {
 		t.Skipf("a ring of %d events: this host has many CPUs", binary.LittleEndian.Uint32(b[4:]))
 	}
-	return PID(cmd.Process.Pid), ring
+	return pid, ring
 }
 
 // content is the header of the ring, and what waits in it.

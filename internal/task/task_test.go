@@ -3,6 +3,7 @@ package task
 import (
 	"bufio"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -17,7 +18,15 @@ import (
 // start runs a shell command and returns once it has printed a line.
 func start(t *testing.T, script string) PID {
 	t.Helper()
-	cmd := exec.Command("/bin/sh", "-c", script)
+	pid, _ := startProgram(t, "/bin/sh", "-c", script)
+	return pid
+}
+
+// startProgram runs a program, and gives the first line that it prints.
+func startProgram(t *testing.T, name string, args ...string) (pid PID, line string) {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -29,10 +38,10 @@ func start(t *testing.T, script string) PID {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+	if line, err = bufio.NewReader(out).ReadString('\n'); err != nil {
 		t.Fatal(err)
 	}
-	return PID(cmd.Process.Pid)
+	return PID(cmd.Process.Pid), line
 }
 
 // layout is /proc/PID/maps in comparable form.
