@@ -79,7 +79,7 @@ func (s *Survey) ownerID(host ownerEx) (id int32, ok bool) {
 		for _, p := range s.Procs {
 			st, err := procfs.ReadStatus(int(p.Held.PID))
 			if n := len(st.NSpgid); err == nil && n > 0 && st.NSpgid[0] == int(host.PID) {
-				return int32(st.NSpgid[n-1]), true
+				return int32(p.Held.Aliases.Own(task.ID(st.NSpgid[n-1]))), true
 			}
 		}
 	}
@@ -91,7 +91,7 @@ func (s *Survey) ownerID(host ownerEx) (id int32, ok bool) {
 func (w *Owner) restore(o *Opener, num, flags int) {
 	if w.ID != 0 {
 		buf := binary.LittleEndian.AppendUint32(nil, uint32(w.Type))
-		buf = binary.LittleEndian.AppendUint32(buf, uint32(w.ID))
+		buf = binary.LittleEndian.AppendUint32(buf, uint32(o.Proc.Aliases.Kernel(task.ID(w.ID))))
 		o.Call("fcntl F_SETOWN_EX", unix.SYS_FCNTL, num, unix.F_SETOWN_EX, buf)
 	}
 	if w.Signal != 0 {

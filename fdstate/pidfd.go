@@ -41,7 +41,7 @@ func capturePidfd(d *Desc, s *Survey) (Record, error) {
 		return nil, Refuse("it refers to process "+host+", which is not in the tree", "")
 	}
 	id, err := strconv.Atoi(ids[len(ids)-1])
-	return &Pidfd{ID: id}, err
+	return &Pidfd{ID: int(s.Procs[0].Held.Aliases.Own(task.ID(id)))}, err
 }
 
 // inTree tells whether a process is held, or is the dead child of one that is.
@@ -83,7 +83,7 @@ func (rec *Pidfd) inBuilder() bool { return rec.Ended }
 
 // Restore opens the process or thread, which exists by now.
 func (rec *Pidfd) Restore(o *Opener, f *File, at Slot) error {
-	id := rec.ID
+	id := task.ID(rec.ID)
 	if rec.Ended {
 		if err := o.Run(); err != nil {
 			return err
@@ -92,7 +92,7 @@ func (rec *Pidfd) Restore(o *Opener, f *File, at Slot) error {
 		if err != nil {
 			return err
 		}
-		id = int(child.ID)
+		id = child.ID
 		o.Then(func() error {
 			if err := child.Exit(0); err != nil {
 				return err

@@ -24,9 +24,15 @@ type result struct {
 // supervise runs a command of supervise to its end.
 func (p *place) supervise(env []string, args ...string) result {
 	p.t.Helper()
+	return p.command(env, append([]string{supervise}, args...)...)
+}
+
+// command is supervise with a command before it.
+func (p *place) command(env []string, argv ...string) result {
+	p.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, supervise, args...)
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	cmd.Dir, cmd.Env, cmd.SysProcAttr = p.path("work"), p.env(env...), p.user.attr()
@@ -34,7 +40,7 @@ func (p *place) supervise(env []string, args ...string) result {
 	cmd.WaitDelay = 5 * time.Second
 	err := cmd.Run()
 	if ctx.Err() != nil {
-		p.t.Errorf("supervise %v hangs: %s", args, errs.String())
+		p.t.Errorf("supervise %v hangs: %s", argv, errs.String())
 	}
 	return result{code: exitCode(p.t, err), out: out.String(), err: errs.String()}
 }

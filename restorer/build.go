@@ -85,7 +85,11 @@ func (r *restart) startBuilder() error {
 		attr.Sys.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getgid(), HostID: os.Getgid(), Size: 1}}
 		attr.Sys.AmbientCaps = builderCaps
 	}
-	builder, err := task.Start("/proc/self/exe", []string{InitName}, attr)
+	program := "/proc/self/exe"
+	if r.ids.limited {
+		program = r.tree.Processes[0].Mem.MM.Exe
+	}
+	builder, err := task.Start(program, []string{InitName}, attr)
 	if status {
 		unix.Close(int(attr.Files[statusFD]))
 	}
@@ -93,6 +97,10 @@ func (r *restart) startBuilder() error {
 		return &HostError{Why: "cannot start a process for the restart", Err: err, Hint: "see `supervise check`"}
 	}
 	r.builder = builder
+	if r.ids.translate {
+		r.aliases = task.NewAliases(nil)
+		builder.Aliases = r.aliases
+	}
 	builder.Identify(task.ID(builder.PID))
 	st, err := procfs.ReadStatus(int(builder.PID))
 	if err != nil {
@@ -179,6 +187,9 @@ func (r *restart) namespaces() error {
 		if err := r.tree.Net.Restore(r.builder); err != nil {
 			return err
 		}
+	}
+	if r.ids.limited {
+		return nil // its clocks are the host's
 	}
 	offsets, err := r.tree.Clocks.Offsets()
 	if err != nil {

@@ -55,7 +55,7 @@ func (sk *skeleton) foregrounds() error {
 			return fmt.Errorf("open %s: %w", name, err)
 		}
 		var b task.Batch
-		b.Add(unix.SYS_IOCTL, fd, unix.TIOCSPGRP, binary.LittleEndian.AppendUint32(nil, uint32(n.foreground)))
+		b.Add(unix.SYS_IOCTL, fd, unix.TIOCSPGRP, binary.LittleEndian.AppendUint32(nil, uint32(n.held.Aliases.Kernel(n.foreground))))
 		b.Add(unix.SYS_CLOSE, fd)
 		if err := n.held.Run(&b); err != nil {
 			return fmt.Errorf("put group %d into the foreground of %s: %w", n.foreground, name, err)

@@ -20,6 +20,7 @@ const (
 	IDsAuto      IDs = "auto"      // in ours if that can be, else in a new one
 	IDsKeep      IDs = "keep"      // in ours, or not at all
 	IDsNamespace IDs = "namespace" // in a new one
+	IDsTranslate IDs = "translate" // it gets others, and sees its old ones (translate.go)
 )
 
 // idsPlan is how the tree gets its old ids back.
@@ -32,6 +33,9 @@ type idsPlan struct {
 	// user: the namespace belongs to a new user namespace, since we have no
 	// privilege to make one in ours.
 	user bool
+	// translate: the tree has other ids than it knows. limited: no privilege at
+	// all, nor namespaces of our own.
+	translate, limited bool
 	// ipc: in a new ipc namespace.
 	ipc bool
 	// net: in a new network namespace.
@@ -53,13 +57,17 @@ func (r *restart) planIDs() (idsPlan, error) {
 	if err != nil {
 		return idsPlan{}, err
 	}
+	admin := st.CapEff&(1<<unix.CAP_SYS_ADMIN) != 0
+	if r.opts.IDs == IDsTranslate {
+		return idsPlan{translate: true, limited: !admin}, nil
+	}
 	why := r.notHere(st.CapEff)
 	if why != "" && r.opts.IDs == IDsKeep {
 		return idsPlan{}, &HostError{Why: "the tree cannot have its ids in this pid namespace: " + why, Hint: "leave out --ids=keep: it gets a pid namespace of its own then"}
 	}
 	return idsPlan{
 		namespace: r.private || why != "" || r.opts.IDs == IDsNamespace,
-		user:      st.CapEff&(1<<unix.CAP_SYS_ADMIN) == 0,
+		user:      !admin,
 	}, nil
 }
 

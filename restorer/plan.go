@@ -48,6 +48,9 @@ func (r *restart) plan() error {
 	if r.ids, err = r.planIDs(); err != nil {
 		return err
 	}
+	if err := r.planTranslation(); err != nil {
+		return err
+	}
 	r.planIPC()
 	r.ids.net = r.opts.Net == NetPrivate || r.opts.Net != NetHost && r.tree.Net.IsPrivate()
 	if err := r.checkUsers(); err != nil || r.opts.Found == nil {
@@ -86,7 +89,7 @@ func (r *restart) checkHost() error {
 
 // checkUsers refuses a tree of other users when we cannot become them.
 func (r *restart) checkUsers() error {
-	if !r.ids.user {
+	if !r.ids.user && !r.ids.limited {
 		return nil
 	}
 	st, err := procfs.ReadStatus(os.Getpid())

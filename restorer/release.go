@@ -11,6 +11,9 @@ import (
 // release lets the tree go. Each step is done for all processes before the
 // next: once KeepOnExit is through, our death no longer harms the tree.
 func (r *restart) release() error {
+	if err := r.startTranslation(); err != nil {
+		return err
+	}
 	if err := r.files.Truncate(r.holders); err != nil {
 		return err
 	}

@@ -85,6 +85,8 @@ type restart struct {
 
 	ids     idsPlan
 	builder *task.Process
+	aliases *task.Aliases  // of ids, or nil
+	listen  int            // for calls about ids, until the answerer has it; 0: not open
 	base    taskstate.Base // what the builder has, and its children with it
 	files   *fdstate.Restorer
 	sockets *netstate.Sockets
@@ -136,7 +138,12 @@ var stages = []stage{
 func Restart(o Options) (*Tree, error) {
 	o.Hook = plugins.WithFaults(o.Hook)
 	tree, err := attempt(o, false)
-	if isTaken(err) && o.IDs != IDsKeep {
+	for range idAttempts {
+		if errors.Is(err, errClash) {
+			tree, err = attempt(o, false)
+		}
+	}
+	if isTaken(err) && o.IDs != IDsKeep && o.IDs != IDsTranslate {
 		tree, err = attempt(o, true)
 	}
 	return tree, err
@@ -231,6 +238,9 @@ func (r *restart) destroy() error {
 	}
 	if r.term != nil {
 		r.term.restore()
+	}
+	if r.listen != 0 {
+		unix.Close(r.listen)
 	}
 	err := r.sockets.Abandon()
 	if r.objects != nil {

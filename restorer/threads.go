@@ -86,7 +86,7 @@ func cloneThreads(p *task.Process, threads []taskstate.Thread) error {
 		}
 		var b task.Batch
 		for _, th := range threads[made : made+row] {
-			b.AddClone(threadFlags&^ownFlags(&th), 0, th.ID)
+			p.AddClone(&b, threadFlags&^ownFlags(&th), 0, th.ID)
 		}
 		tids, err := p.Threads[maker].CloneThreads(&b)
 		if err != nil {

@@ -26,7 +26,25 @@ func (r *restart) planVirtual() error {
 			return err
 		}
 	}
-	return nil
+	return r.wishIDs()
+}
+
+// wishIDs has ids translated in this life of the tree, or not.
+func (r *restart) wishIDs() error {
+	translate := r.opts.IDs == IDsTranslate
+	rules := r.tree.Virtual
+	if rules == nil && translate {
+		rules = new(virtual.Rules)
+	}
+	if rules == nil || rules.Translate == translate && !translate {
+		return nil
+	}
+	rules.Translate, rules.Aliases = translate, nil
+	if r.tree.Virtual = rules; rules.Empty() {
+		r.tree.Virtual = nil
+		return nil
+	}
+	return rules.SetProgram()
 }
 
 func (r *restart) wish(w *virtual.Wishes) error {
@@ -53,8 +71,13 @@ func (r *restart) virtualize() error {
 	if rules == nil {
 		return nil
 	}
+	if r.ids.limited {
+		if _, err := r.builder.Call(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+			return err
+		}
+	}
 	filter := taskstate.Filter{Program: rules.Program}
-	num, err := r.builder.Call(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, virtual.FilterFlags, filter.Encode())
+	num, err := r.builder.Call(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, rules.Flags(), filter.Encode())
 	if err != nil {
 		return &HostError{Why: "cannot install the filter of run --virtualize", Err: err, Hint: "see `supervise check`"}
 	}
@@ -67,10 +90,19 @@ func (r *restart) virtualize() error {
 	if err != nil {
 		return fmt.Errorf("take the listener of a filter: %w", err)
 	}
-	defer unix.Close(listener)
+	r.listen = listener
+	if _, err := r.builder.Call(unix.SYS_CLOSE, num); err != nil || rules.Translate {
+		return err // until all ids are known
+	}
+	return r.startAnswerer()
+}
+
+// startAnswerer starts who answers the calls of the tree.
+func (r *restart) startAnswerer() error {
 	// This thread is kept on one cpu, and what it starts would be, too.
 	done := make(chan error)
-	go func() { done <- rules.StartAnswerer(listener) }()
-	_, err = r.builder.Call(unix.SYS_CLOSE, num)
-	return errors.Join(<-done, err)
+	go func() { done <- r.tree.Virtual.StartAnswerer(r.listen) }()
+	err := errors.Join(<-done, unix.Close(r.listen))
+	r.listen = 0
+	return err
 }

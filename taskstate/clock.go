@@ -40,6 +40,12 @@ func (c Clocks) Offsets() (string, error) {
 	return offsetLine("monotonic", c.Monotonic-host.Monotonic) + offsetLine("boottime", c.Boottime-host.Boottime), nil
 }
 
+// Ahead tells whether one of the clocks is ahead of this host's.
+func (c Clocks) Ahead() (bool, error) {
+	host, err := readClocks(procfs.HostClock)
+	return c.Monotonic > host.Monotonic || c.Boottime > host.Boottime, err
+}
+
 // offsetLine splits an offset so that the nanoseconds are not negative, as
 // the kernel demands (Linux kernel/time/namespace.c:proc_timens_set_offset, v6.18).
 func offsetLine(clock string, d time.Duration) string {

@@ -15,8 +15,8 @@ import (
 func IDs(held *task.Process, facts Facts) Process {
 	return Process{
 		ID:         held.ID,
-		Group:      innermost(facts.Status.NSpgid),
-		Session:    innermost(facts.Status.NSsid),
+		Group:      held.Aliases.Own(innermost(facts.Status.NSpgid)),
+		Session:    held.Aliases.Own(innermost(facts.Status.NSsid)),
 		TTY:        facts.Stat.TTYNr,
 		ExitSignal: facts.Stat.ExitSignal,
 		Stopped:    int(held.Stopped),
@@ -37,15 +37,15 @@ func innermost(ids []int) task.ID {
 }
 
 // CaptureZombie records a dead process that its parent has not waited for.
-func CaptureZombie(pid task.PID) (Zombie, error) {
+func CaptureZombie(pid task.PID, aliases *task.Aliases) (Zombie, error) {
 	f, err := ReadFacts(pid)
 	if err != nil {
 		return Zombie{}, err
 	}
 	return Zombie{
-		ID:         innermost(f.Status.NSpid),
-		Group:      innermost(f.Status.NSpgid),
-		Session:    innermost(f.Status.NSsid),
+		ID:         aliases.Own(innermost(f.Status.NSpid)),
+		Group:      aliases.Own(innermost(f.Status.NSpgid)),
+		Session:    aliases.Own(innermost(f.Status.NSsid)),
 		Status:     f.Stat.ExitCode,
 		Comm:       f.Stat.Comm,
 		ExitSignal: f.Stat.ExitSignal,

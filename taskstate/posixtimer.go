@@ -130,7 +130,7 @@ func (t PosixTimer) create(held *task.Thread) error {
 	id := binary.LittleEndian.AppendUint32(nil, uint32(t.ID))
 	var b task.Batch
 	on := b.Add(unix.SYS_PRCTL, prTimerCreateRestoreIDs, 1, 0, 0, 0).Optional()
-	b.Add(unix.SYS_TIMER_CREATE, t.Clock, t.sigevent(), id)
+	b.Add(unix.SYS_TIMER_CREATE, t.Clock, t.sigevent(held.Proc.Aliases), id)
 	b.Add(unix.SYS_PRCTL, prTimerCreateRestoreIDs, 0, 0, 0, 0).Optional()
 	if err := held.Run(&b); err != nil {
 		return err
@@ -145,19 +145,19 @@ func (t PosixTimer) create(held *task.Thread) error {
 		}
 		var next task.Batch
 		next.Add(unix.SYS_TIMER_DELETE, got)
-		next.Add(unix.SYS_TIMER_CREATE, t.Clock, t.sigevent(), id)
+		next.Add(unix.SYS_TIMER_CREATE, t.Clock, t.sigevent(held.Proc.Aliases), id)
 		if err := held.Run(&next); err != nil {
 			return err
 		}
 	}
 }
 
-func (t PosixTimer) sigevent() []byte {
+func (t PosixTimer) sigevent(aliases *task.Aliases) []byte {
 	b := make([]byte, sigeventSize)
 	binary.LittleEndian.PutUint64(b[0:], t.Value)
 	binary.LittleEndian.PutUint32(b[8:], uint32(t.Signal))
 	binary.LittleEndian.PutUint32(b[12:], uint32(t.Notify))
-	binary.LittleEndian.PutUint32(b[16:], uint32(t.Target))
+	binary.LittleEndian.PutUint32(b[16:], uint32(aliases.Kernel(t.Target)))
 	return b
 }
 

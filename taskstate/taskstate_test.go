@@ -33,7 +33,7 @@ func TestActionRoundTrip(t *testing.T) {
 }
 
 func TestSigevent(t *testing.T) {
-	b := PosixTimer{Value: 1, Signal: 2, Notify: sigevThreadID, Target: 77}.sigevent()
+	b := PosixTimer{Value: 1, Signal: 2, Notify: sigevThreadID, Target: 77}.sigevent(nil)
 	if binary.LittleEndian.Uint64(b) != 1 || b[8] != 2 || b[12] != 4 || b[16] != 77 || len(b) != sigeventSize {
 		t.Errorf("%x", b)
 	}

@@ -153,7 +153,7 @@ func (s *snapshot) create() error {
 func (s *snapshot) freeze() error {
 	const moment = 20 * time.Millisecond
 	for deadline := time.Now().Add(s.opts.Patience); ; time.Sleep(moment) {
-		tree, err := task.Freeze(s.opts.Roots, s.opts.Patience)
+		tree, err := task.FreezeAs(s.opts.Virtual.AliasSet(), s.opts.Roots, s.opts.Patience)
 		if err != nil {
 			return err
 		}

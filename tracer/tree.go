@@ -84,7 +84,7 @@ func (s *snapshot) look() error {
 		return err
 	}
 	for _, pid := range s.tree.Zombies {
-		z, err := taskstate.CaptureZombie(pid)
+		z, err := taskstate.CaptureZombie(pid, s.opts.Virtual.AliasSet())
 		if err != nil {
 			return err
 		}

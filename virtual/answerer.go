@@ -28,6 +28,7 @@ type answerer struct {
 	rules    Rules
 	uts      string         // our own UTS namespace
 	files    map[string]int // memfds with the content of Rules.Files
+	ids      *translator    // of process ids, or nil
 	idle     atomic.Int32   // workers that wait for a call
 }
 
@@ -38,6 +39,7 @@ type answer struct {
 	cloexec bool       // the copy
 	val     int64      // what it returns else
 	pass    bool       // the kernel makes it as if nobody had asked
+	done    bool       // it has been made, or is made once more and asked about again
 }
 
 // pass lets a call be made as it is.
@@ -78,6 +80,9 @@ func newAnswerer() (*answerer, error) {
 	if err := a.rules.Check(); err != nil {
 		return nil, err
 	}
+	if a.rules.Translate {
+		a.ids = newTranslator(a.rules.Aliases)
+	}
 	var err error
 	if a.uts, err = os.Readlink("/proc/self/ns/uts"); err != nil {
 		return nil, err
@@ -114,7 +119,7 @@ func (a *answerer) awaitEnd() int {
 // program is the server may be asked for a name), so there is always one more who
 // waits for the next call.
 func (a *answerer) work() {
-	const most = 4 // waiting at the same time
+	const most = 4 // idle at the same time
 	for a.idle.Load() < most {
 		a.idle.Add(1)
 		var n notification
@@ -140,6 +145,11 @@ func (a *answerer) answer(n *notification) answer {
 	if what, ok := a.fixed(t); ok {
 		return what
 	}
+	if a.rules.Translate {
+		if what, ok := a.ids.answer(t); ok {
+			return what
+		}
+	}
 	switch n.nr &^ x32Bit {
 	case unix.SYS_UNAME:
 		return a.uname(t)
@@ -163,6 +173,9 @@ func (a *answerer) reply(n *notification, what answer) {
 		if what.errno == 0 {
 			return
 		}
+	}
+	if what.done {
+		return
 	}
 	r := response{id: n.id, err: -int32(what.errno)}
 	if what.errno == 0 {

@@ -17,11 +17,14 @@
 package virtual
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"path"
 	"slices"
+
+	"supervise/internal/task"
 )
 
 // Rules are what a program is to see. They are in images.
@@ -37,6 +40,11 @@ type Rules struct {
 
 	Calls  []Call  `cbor:"6,keyasint,omitempty" json:"calls,omitempty"`
 	Ioctls []Ioctl `cbor:"7,keyasint,omitempty" json:"ioctls,omitempty"`
+
+	// Translate says that the tree has other process ids than it knows: Aliases
+	// (restart --ids=translate, ids.go).
+	Translate bool         `cbor:"8,keyasint,omitempty" json:"translate,omitempty"`
+	Aliases   []task.Alias `cbor:"9,keyasint,omitempty" json:"aliases,omitempty"`
 }
 
 // File is a file that has this content for the program, whatever it has here.
@@ -68,7 +76,7 @@ const (
 
 // Empty tells that there is nothing to answer.
 func (r *Rules) Empty() bool {
-	return r.Hostname == "" && len(r.Files)+len(r.Addresses)+len(r.Hardware)+len(r.Calls)+len(r.Ioctls) == 0
+	return !r.Translate && r.Hostname == "" && len(r.Files)+len(r.Addresses)+len(r.Hardware)+len(r.Calls)+len(r.Ioctls) == 0
 }
 
 // Check makes sure of what the answerer relies on. nil is right.
@@ -97,7 +105,7 @@ func (r *Rules) Check() error {
 			return fmt.Errorf("virtual: hardware address %q of %q", i.Address, i.Name)
 		}
 	}
-	return r.checkFixed()
+	return errors.Join(r.checkFixed(), r.checkIDs())
 }
 
 // parse gives both addresses, which are of one family.

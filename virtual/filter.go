@@ -3,6 +3,7 @@ package virtual
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -41,10 +42,14 @@ func (r *Rules) entries() []entry {
 			list = append(list, entry{nr: nr, to: unix.SECCOMP_RET_USER_NOTIF})
 		}
 	}
+	if r.Translate {
+		ask(idCalls()...)
+		list = append(list, idEntries...)
+	}
 	if r.Hostname != "" {
 		ask(unix.SYS_UNAME)
 	}
-	if len(r.Files) > 0 {
+	if len(r.Files) > 0 && !r.Translate {
 		ask(unix.SYS_OPEN, unix.SYS_OPENAT, unix.SYS_OPENAT2)
 	}
 	if len(r.Addresses) > 0 {
@@ -53,7 +58,7 @@ func (r *Rules) entries() []entry {
 	for _, c := range r.Calls {
 		list = append(list, entry{nr: answerable[c.Name], to: c.Answer.action()})
 	}
-	if len(r.Hardware)+len(r.Ioctls) > 0 {
+	if len(r.Hardware)+len(r.Ioctls) > 0 || r.Translate {
 		list = append(list, entry{nr: unix.SYS_IOCTL, arg: 1, cases: r.ioctlCases()})
 	}
 	return list
@@ -61,6 +66,9 @@ func (r *Rules) entries() []entry {
 
 func (r *Rules) ioctlCases() []argCase {
 	var cases []argCase
+	if r.Translate {
+		cases = slices.Clone(idRequests)
+	}
 	for _, i := range r.Ioctls {
 		cases = append(cases, argCase{i.Request, i.Answer.action()})
 	}
@@ -124,7 +132,17 @@ func (e *entry) block() []bpf.Instruction {
 	return append(insns, bpf.RetConstant{Val: unix.SECCOMP_RET_ALLOW})
 }
 
-// FilterFlags are those that the filter is installed with. Once the answerer
+// Flags are those that the filter is installed with. Where ids are translated,
+// calls wait, and are made in the program itself: signals must interrupt them, and
+// so must we.
+func (r *Rules) Flags() uintptr {
+	if r.Translate {
+		return filterFlags &^ unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+	}
+	return filterFlags
+}
+
+// filterFlags are those that the filter is installed with. Once the answerer
 // has been told of a call, only SIGKILL interrupts it: what it has begun to do
 // for the program is not lost and done twice (man 2 seccomp).
-const FilterFlags = unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV | unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW
+const filterFlags = unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV | unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW

@@ -19,7 +19,7 @@ type restartCmd struct {
 	Force   bool   `help:"Even if programs, libraries or other files that it maps have been replaced since the snapshot."`
 	PidFile string `help:"Write the host pid of the tree's root here, last of all." placeholder:"FILE" type:"path"`
 	Net     string `help:"Network namespace: host (this one), private (one of the tree's own, with its addresses, from which nothing leads outside), or as-before." enum:"as-before,host,private" default:"as-before" placeholder:"WHICH"`
-	Ids     string `name:"ids" help:"Process ids: keep (the old ones in this pid namespace, or no restart: takes CAP_SYS_ADMIN), namespace (in a pid namespace of the tree's own), or auto (keep where that can be)." enum:"auto,keep,namespace" default:"auto" placeholder:"HOW"`
+	Ids     string `name:"ids" help:"Process ids: keep (the old ones in this pid namespace, or no restart: takes CAP_SYS_ADMIN), namespace (in a pid namespace of the tree's own), translate (the tree gets new ones, and a process at its side lets it see the old ones: takes no privilege, see docs/virtualize.md), or auto (keep where that can be)." enum:"auto,keep,namespace,translate" default:"auto" placeholder:"HOW"`
 	EnvFile string `help:"Change environment variables of the tree as this file says (docs/plugins.md)." placeholder:"FILE" type:"path"`
 	Log     string `help:"Append what is restored to this file, as JSON lines: processes, descriptors and what becomes of them, what plugins change." placeholder:"FILE" type:"path"`
 	Answer  string `hidden:"" placeholder:"FD:ID"`

@@ -26,6 +26,7 @@ type Call struct {
 	optional bool
 	pause    func() error // not nil: no call, but a stop
 	args     [6]uint64
+	ids      [6]bool      // arguments that are ids as the tree knows them
 	bufs     [6][]byte    // argument i points to a copy of bufs[i] when not nil
 	pointers [6][]Pointer // inside bufs[i]
 }
@@ -42,6 +43,7 @@ type Pointer struct{ At, To int }
 // Add appends system call nr. An argument is
 //
 //   - an integer or a boolean of any type: passed as it is;
+//   - an ID: the kernel's number for it;
 //   - a string: the call gets a pointer to it, ended by a zero byte;
 //   - a []byte: the call gets a pointer to a copy of it in the tracee, and
 //     what stands there after the call is copied back. nil passes NULL;
@@ -81,6 +83,8 @@ func (c *Call) set(i int, arg any) {
 		c.bufs[i] = append([]byte(v), 0)
 	case []byte:
 		c.bufs[i] = v
+	case ID:
+		c.args[i], c.ids[i] = uint64(v), true
 	case Struct:
 		c.bufs[i], c.pointers[i] = v.Bytes, v.Pointers
 	default:
@@ -145,7 +149,7 @@ func take(calls []*Call, room int) (now, later []*Call) {
 // encode writes the rows of calls followed by their buffers, for a table at
 // address at. The last row is the call that stops the parasite, which pauses
 // are, too.
-func encode(calls []*Call, last Call, at Addr) []byte {
+func encode(calls []*Call, last Call, at Addr, aliases *Aliases) []byte {
 	table := make([]byte, 0, (len(calls)+1)*rowSize)
 	payload := []byte{}
 	base := at + Addr((len(calls)+1)*rowSize)
@@ -155,6 +159,11 @@ func encode(calls []*Call, last Call, at Addr) []byte {
 			continue
 		}
 		args := c.args
+		for i, isID := range c.ids {
+			if isID {
+				args[i] = uint64(aliases.Kernel(ID(args[i])))
+			}
+		}
 		for i, buf := range c.bufs {
 			if len(buf) == 0 {
 				continue

@@ -31,8 +31,12 @@ func CloneArgs(flags uint64, exitSignal int, id ID) Struct {
 	return Struct{Bytes: b, Pointers: []Pointer{{At: setTID, To: CloneArgsSize}}}
 }
 
-// AddClone appends clone3(2). TakeNew gives the tasks that come of it.
-func (b *Batch) AddClone(flags uint64, exitSignal int, id ID) *Call {
+// AddClone appends clone3(2) for a task that p is to make. TakeNew gives the
+// tasks that come of it. With aliases the kernel chooses the number.
+func (p *Process) AddClone(b *Batch, flags uint64, exitSignal int, id ID) *Call {
+	if p.Aliases != nil {
+		id = 0
+	}
 	return b.Add(unix.SYS_CLONE3, CloneArgs(flags, exitSignal, id), CloneArgsSize)
 }
 
@@ -60,7 +64,7 @@ func (p *Process) CloneAll(births []Birth) ([]*Process, error) {
 	var b Batch
 	calls := make([]*Call, len(births))
 	for i, birth := range births {
-		calls[i] = b.AddClone(birth.Flags, birth.ExitSignal, birth.ID).Optional()
+		calls[i] = p.AddClone(&b, birth.Flags, birth.ExitSignal, birth.ID).Optional()
 	}
 	p.Leader().forks = true
 	err := p.Run(&b)
@@ -79,7 +83,11 @@ func (p *Process) CloneAll(births []Birth) ([]*Process, error) {
 			errs = append(errs, fmt.Errorf("make process %d: clone3 in task %d: %w", births[i].ID, p.Leader().TID, idTaken(err)))
 			continue
 		}
-		if made[i], err = AdoptProcess(p, tids[0], ID(c.Ret), births[i].Flags&unix.CLONE_VM != 0); err != nil {
+		id := ID(c.Ret)
+		if p.Aliases != nil && births[i].ID != 0 {
+			id = births[i].ID
+		}
+		if made[i], err = AdoptProcess(p, tids[0], id, births[i].Flags&unix.CLONE_VM != 0); err != nil {
 			errs = append(errs, err)
 		}
 		tids = tids[1:]

@@ -16,7 +16,7 @@ func (p *Process) Exit(code int) error {
 	var b Batch
 	b.Add(unix.SYS_EXIT_GROUP, code)
 	t := p.Leader()
-	table := encode(b.calls, t.stopRow(), p.space.table())
+	table := encode(b.calls, t.stopRow(), p.space.table(), p.Aliases)
 	if err := Write(p.PID, p.space.table(), table); err != nil {
 		return err
 	}
@@ -34,7 +34,7 @@ func (p *Process) EndLeader(code int) error {
 	t := p.Leader()
 	var b Batch
 	b.Add(unix.SYS_EXIT, code)
-	if err := Write(p.PID, p.space.table(), encode(b.calls, t.stopRow(), p.space.table())); err != nil {
+	if err := Write(p.PID, p.space.table(), encode(b.calls, t.stopRow(), p.space.table(), p.Aliases)); err != nil {
 		return err
 	}
 	regs := parasiteRegs(t.Regs, p.space.code, p.space.table(), p.space.frame(), 1, true)

@@ -24,24 +24,37 @@ const (
 // tree is let go and tried again until patience is over; on error nothing is
 // held.
 func Freeze(roots []PID, patience time.Duration) (*Tree, error) {
+	return FreezeAs(nil, roots, patience)
+}
+
+// FreezeAs is Freeze for a tree that has aliases.
+func FreezeAs(aliases *Aliases, roots []PID, patience time.Duration) (*Tree, error) {
 	deadline := time.Now().Add(patience)
 	for {
-		f := freezer{held: map[TID]*Thread{}, procs: map[PID]*Process{}}
+		f := freezer{aliases: aliases, held: map[TID]*Thread{}, procs: map[PID]*Process{}}
 		tree, err := f.freeze(roots, time.Now().Add(attemptTime))
 		if err == nil {
 			return tree, nil
 		}
 		f.letGo()
-		var stuck *StuckError
-		if !errors.As(err, &stuck) || time.Now().After(deadline) {
+		if !passes(err, aliases) || time.Now().After(deadline) {
 			return nil, err
 		}
 		time.Sleep(pauseTime)
 	}
 }
 
+// passes tells whether what is in the way may be gone soon. Whoever translates the
+// ids of a tree holds one of its threads now and then.
+func passes(err error, aliases *Aliases) bool {
+	var stuck *StuckError
+	var traced *TracedError
+	return errors.As(err, &stuck) || aliases != nil && errors.As(err, &traced)
+}
+
 // freezer is one attempt at stopping a tree.
 type freezer struct {
+	aliases *Aliases
 	held    map[TID]*Thread
 	procs   map[PID]*Process
 	order   []*Process
@@ -103,7 +116,7 @@ func (f *freezer) seizeTree(pid PID) error {
 func (f *freezer) seizeProcess(pid PID) error {
 	p := f.procs[pid]
 	if p == nil {
-		p = &Process{PID: pid, TGID: pid, options: traceNew}
+		p = &Process{PID: pid, TGID: pid, options: traceNew, Aliases: f.aliases}
 		f.procs[pid] = p
 	}
 	f.order = append(f.order, p)
@@ -322,9 +335,9 @@ func (p *Process) hold() error {
 func (p *Process) ids() error {
 	if own, err := sameNamespace(p.PID); err != nil || own {
 		for _, t := range p.Threads {
-			t.ID = ID(t.TID)
+			t.ID = p.Aliases.Own(ID(t.TID))
 		}
-		p.ID = ID(p.TGID)
+		p.ID = p.Aliases.Own(ID(p.TGID))
 		return err
 	}
 	var st procfs.Status
@@ -333,9 +346,9 @@ func (p *Process) ids() error {
 		if st, err = procfs.ReadTaskStatus(int(p.PID), int(t.TID)); err != nil {
 			return goneErr("read status of", t.TID, err)
 		}
-		t.ID = ID(st.NSpid[len(st.NSpid)-1])
+		t.ID = p.Aliases.Own(ID(st.NSpid[len(st.NSpid)-1]))
 	}
-	p.ID = ID(st.NStgid[len(st.NStgid)-1])
+	p.ID = p.Aliases.Own(ID(st.NStgid[len(st.NStgid)-1]))
 	return nil
 }
 

@@ -52,7 +52,7 @@ func (t *Thread) Call(nr uintptr, args ...any) (int64, error) {
 // runTable runs calls that fit into one table.
 func (t *Thread) runTable(calls []*Call) error {
 	s := t.Proc.space
-	table := encode(calls, t.stopRow(), s.table())
+	table := encode(calls, t.stopRow(), s.table(), t.Proc.Aliases)
 	if len(table) > tableRoom {
 		return fmt.Errorf("%s in task %d: %d bytes of arguments do not fit", callName(calls[0].Nr), t.TID, len(table))
 	}
@@ -108,9 +108,9 @@ func (e pauseError) Unwrap() error { return e.error }
 func (t *Thread) stopRow() Call {
 	sig := t.Proc.stopSignal
 	if sig == 0 {
-		return Call{Nr: unix.SYS_GETPID} // single-stepped by system call instead
+		return Call{Nr: unix.SYS_GETPID, args: [6]uint64{5: Mark}} // single-stepped by system call instead
 	}
-	return Call{Nr: unix.SYS_TGKILL, args: [6]uint64{uint64(t.Proc.ID), uint64(t.ID), uint64(sig)}}
+	return Call{Nr: unix.SYS_TGKILL, args: [6]uint64{uint64(t.Proc.Aliases.Kernel(t.Proc.ID)), uint64(t.Proc.Aliases.Kernel(t.ID)), uint64(sig), 5: Mark}}
 }
 
 // inject follows steps 2 to 6 of the package comment: frame and table are

@@ -26,6 +26,9 @@ type Process struct {
 	// before it was held, or 0.
 	Stopped syscall.Signal
 
+	// Aliases of the tree's ids: of the arguments of type ID of calls, too.
+	Aliases *Aliases
+
 	space      *space // one for all processes that share an address space
 	stopSignal unix.Signal
 	options    int          // of ptrace(2)
@@ -87,7 +90,7 @@ func AdoptProcess(parent *Process, tid TID, id ID, sameMemory bool) (*Process, e
 		own := *parent.space
 		space = &own
 	}
-	p := &Process{PID: PID(tid), TGID: PID(tid), ID: id, space: space, stopSignal: parent.stopSignal, options: parent.options}
+	p := &Process{PID: PID(tid), TGID: PID(tid), ID: id, Aliases: parent.Aliases, space: space, stopSignal: parent.stopSignal, options: parent.options}
 	_, err := p.AdoptThread(tid, id)
 	return p, err
 }
@@ -95,6 +98,7 @@ func AdoptProcess(parent *Process, tid TID, id ID, sameMemory bool) (*Process, e
 // AdoptThread adds a held thread that p cloned.
 func (p *Process) AdoptThread(tid TID, id ID) (*Thread, error) {
 	t := &Thread{TID: tid, ID: id, Proc: p, stopped: true}
+	p.Aliases.add(id, ID(tid))
 	if err := ptraceGetRegs(tid, &t.Regs); err != nil {
 		return nil, goneErr("get registers of", tid, err)
 	}

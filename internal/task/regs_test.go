@@ -100,7 +100,7 @@ func TestEncodeTable(t *testing.T) {
 	b.Add(unix.SYS_READ, 7, out, Addr(0x10))
 	b.Add(unix.SYS_CLONE3, Struct{Bytes: make([]byte, 24), Pointers: []Pointer{{At: 8, To: 16}}}, 24)
 	const at = 0x1000
-	table := encode(b.calls, Call{Nr: unix.SYS_GETPID}, at)
+	table := encode(b.calls, Call{Nr: unix.SYS_GETPID}, at, nil)
 	word := func(off int) uint64 { return binary.LittleEndian.Uint64(table[off:]) }
 	payload := uint64(at + 4*rowSize)
 	if word(8) != payload || word(rowSize+16) != payload+16 || word(2*rowSize+8) != payload+32 {

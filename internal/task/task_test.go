@@ -134,8 +134,8 @@ func TestKillReapsThreadsNobodyAdopted(t *testing.T) {
 			}
 			const thread = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_THREAD
 			var b Batch
-			b.AddClone(thread, 0, 0)
-			b.AddClone(thread, 0, 0)
+			p.AddClone(&b, thread, 0, 0)
+			p.AddClone(&b, thread, 0, 0)
 			if err := p.Run(&b); err != nil {
 				return err
 			}
