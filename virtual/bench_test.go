@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"supervise/internal/task"
 )
 
 func TestMain(m *testing.M) {
@@ -91,6 +93,7 @@ func BenchmarkVirtualize(b *testing.B) {
 	}{
 		{"getppid/without", nil, getppid},
 		{"getppid/not-named", &Rules{Hostname: "h", Files: files}, getppid},
+		{"getppid/translated", &Rules{Translate: true, Aliases: []task.Alias{{Own: 1 << 21, Kernel: 1 << 20}}}, getppid},
 		{"uname/without", nil, uname},
 		{"uname/not-named", &Rules{Files: files}, uname},
 		{"uname/named", &Rules{Hostname: "h"}, uname},

@@ -21,7 +21,7 @@ func (p *Process) Exec(path, argv0 string) error {
 	call := b.Add(unix.SYS_EXECVE, path, argv, make([]byte, 8))
 	t, s := p.Leader(), p.space
 	stop := t.stopRow()
-	table := encode(b.calls, stop, s.table())
+	table := encode(b.calls, stop, s.table(), p.Aliases)
 	if err := Write(p.PID, s.table(), table); err != nil {
 		return err
 	}

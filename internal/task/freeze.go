@@ -45,11 +45,12 @@ func FreezeAs(aliases *Aliases, roots []PID, patience time.Duration) (*Tree, err
 }
 
 // passes tells whether what is in the way may be gone soon. Whoever translates the
-// ids of a tree holds one of its threads now and then.
+// ids of a tree holds one of its threads now and then; a seize that failed for that
+// may find it free again when it looks for the reason.
 func passes(err error, aliases *Aliases) bool {
 	var stuck *StuckError
 	var traced *TracedError
-	return errors.As(err, &stuck) || aliases != nil && errors.As(err, &traced)
+	return errors.As(err, &stuck) || aliases != nil && (errors.As(err, &traced) || errors.Is(err, syscall.EPERM))
 }
 
 // freezer is one attempt at stopping a tree.
