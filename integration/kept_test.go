@@ -12,15 +12,21 @@ import (
 	"time"
 )
 
-// TestTCPKept: connections are kept over the end of the tree and a restart,
-// three times; what the other end sends meanwhile comes through.
-func TestTCPKept(t *testing.T) {
+// callsBothWays is a program that calls a server by IPv4 and IPv6, for root.
+func callsBothWays(t *testing.T) (*place, *server, program) {
+	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("only root can keep connections (TCP_REPAIR)")
 	}
-	p := newPlace(t, root)
 	s := newServer(t)
 	prog := one("callers").with("tcp:"+s.listen("tcp", "127.0.0.1:0"), "tcp:"+strings.NewReplacer("[", "", "]", "").Replace(s.listen("tcp", "[::1]:0")))
+	return newPlace(t, root), s, prog
+}
+
+// TestTCPKept: connections are kept over the end of the tree and a restart,
+// three times; what the other end sends meanwhile comes through.
+func TestTCPKept(t *testing.T) {
+	p, s, prog := callsBothWays(t)
 	j := p.start(prog)
 	before := j.settle()
 	for n := range 3 {
@@ -44,12 +50,7 @@ func TestTCPKept(t *testing.T) {
 // TestTCPKeptAtEnd: a connection whose other end has sent its end is kept, too,
 // with what came before.
 func TestTCPKeptAtEnd(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("only root can keep connections (TCP_REPAIR)")
-	}
-	p := newPlace(t, root)
-	s := newServer(t)
-	prog := one("callers").with("tcp:"+s.listen("tcp", "127.0.0.1:0"), "tcp:"+strings.NewReplacer("[", "", "]", "").Replace(s.listen("tcp", "[::1]:0")))
+	p, s, prog := callsBothWays(t)
 	j := p.start(prog)
 	for _, c := range s.conns {
 		must(t, c.(*net.TCPConn).CloseWrite())
