@@ -398,8 +398,6 @@ static void a_fifo(void) {
 	MUST(fd >= 0 && write(fd, data, c->n) == c->n);
 	if (rnd(2))
 		c->fd2 = moved(open(path, O_WRONLY));
-	if (rnd(2))
-		MUST(unlink(path) == 0);
 	c->fd = moved(fd);
 }
 
