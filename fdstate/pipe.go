@@ -16,6 +16,7 @@ type Pipe struct {
 	Fifo   bool    `cbor:"2,keyasint,omitempty" json:"fifo,omitempty"`
 	Alone  bool    `cbor:"3,keyasint,omitempty" json:"alone,omitempty"` // a fifo's reader, before the first writer
 	Buffer *Buffer `cbor:"4,keyasint,omitempty" json:"buffer,omitempty"`
+	Mode   uint32  `cbor:"5,keyasint,omitempty" json:"mode,omitempty"` // if not the usual
 }
 
 // Buffer is a pipe's buffer; the record of one of its ends has it.
@@ -98,10 +99,15 @@ func capturePipe(d *Desc, _ *Survey) (Record, error) {
 			"only stdin, stdout and stderr can lead outside; let a rule close or redirect it (--policy), or take the other process into the tree")
 	}
 	rec := &Pipe{ID: p.id, Fifo: p.fifo, Alone: p.alone}
-	if p.fifo {
+	if p.nameless() {
+		rec.Fifo = false
+	}
+	if rec.Fifo {
 		if err := d.checkPath(); err != nil {
 			return nil, err
 		}
+	} else if mode := p.descs[0].Stat.Mode & 0o7777; mode != usualMode && mode&usualMode == usualMode {
+		rec.Mode = mode
 	}
 	if p.saved || p.alone {
 		return rec, nil
@@ -110,6 +116,17 @@ func capturePipe(d *Desc, _ *Survey) (Record, error) {
 	var err error
 	rec.Buffer, err = p.capture()
 	return rec, err
+}
+
+// usualMode is that of a new pipe.
+const usualMode = 0o600
+
+// nameless tells that a fifo's name was removed when both sides had been
+// opened. It is a pipe then, but for what /proc calls it, and comes back as one.
+// Its owner must be able to open it, as its ends are.
+func (p *pipe) nameless() bool {
+	st := &p.descs[0].Stat
+	return p.fifo && st.Nlink == 0 && !p.alone && st.Mode&usualMode == usualMode
 }
 
 // reader gives a description that the pipe can be read through, or nil.
@@ -254,10 +271,12 @@ func (rec *Pipe) Restore(o *Opener, f *File, at Slot) error {
 }
 
 // joinPipe makes another description of an end, or takes the end itself, which
-// may be in its place already.
+// may be in its place already. One that came by open(2) does so again: its flags
+// show it.
 func (o *Opener) joinPipe(end int, taken bool, at Slot, f *File) {
+	const byOpen = 0o100000 // O_LARGEFILE, which open(2) adds (Linux fs/open.c:force_o_largefile, v6.12)
 	switch {
-	case taken:
+	case taken || f.Flags&byOpen != 0:
 		o.Reopen(end, at, "open", f.Flags)
 	case end != at.Num:
 		o.Dup(end, at)
@@ -271,6 +290,9 @@ func (rec *Pipe) create(o *Opener, f *File) pipeEnds {
 	ends := pipeEnds{read: read.Num, write: write.Num}
 	if !rec.Fifo {
 		o.OpenPair(read, write, "pipe2", unix.SYS_PIPE2, unix.O_CLOEXEC)
+		if rec.Mode != 0 {
+			o.Call("fchmod", unix.SYS_FCHMOD, ends.write, rec.Mode)
+		}
 		return ends
 	}
 	o.OpenPath(write, "open", f.Link, unix.O_RDWR)

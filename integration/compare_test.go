@@ -36,6 +36,7 @@ var afterRestart = []rule{
 	{regexp.MustCompile(` (NSpid:( \d+)+|Pid: \d+)`), "", "pidfd: pids as the reader sees them"},
 	{regexp.MustCompile(`(timer: notify: \w+/[pt]id)\.\d+`), "$1", "pids as the reader sees them"},
 	{regexp.MustCompile(`(map: \S+ \S+ \S+) [0-9a-f]+:[0-9a-f]+ \d+ `), "$1 ", "devices and inodes of shared memory are new; a file's path stays"},
+	{regexp.MustCompile(`/\S*/nameless-fifo \(deleted\)`), "pipe:[1]", "a fifo without a name comes back as a pipe"},
 	{regexp.MustCompile(`/\S*/(#\d+|[^/ ]*) \(deleted\)`), "a deleted file", "a file without a name is made anew"},
 	{regexp.MustCompile(`(map: \S+ \S+) \S+ /(memfd:)?anon_hugepage `), "$1 0 huge pages", "shared huge pages come back as a memfd, private ones with an offset of their own"},
 	{regexp.MustCompile(`(a deleted file .*\[rd.* ms) nr\]`), "$1]", "reserved or not: shared memory is made anew in another way"},
