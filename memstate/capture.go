@@ -170,7 +170,7 @@ func (s *Space) Private(pid task.PID) ([]memimg.Range, error) {
 	}
 	defer pm.Close()
 	const not = procfs.PageIsFile | procfs.PageIsPFNZero
-	const guard = procfs.PageIsGuard
+	guard := procfs.Guards() // before Linux 6.13 there are none
 	query := procfs.ScanQuery{
 		Inverted: not, Mask: not,
 		AnyOf:  procfs.PageIsPresent | procfs.PageIsSwapped | guard,

@@ -2,9 +2,12 @@ package restorer
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/bits"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // checkCPU compares the components of extended state that the tree uses with
@@ -14,6 +17,12 @@ func (r *restart) checkCPU() error {
 	const xcr0 = 464
 	have := uint64(3) // x87 and SSE
 	state, err := r.builder.Leader().XState()
+	if errors.Is(err, unix.ENODEV) { // without XSAVE (Linux arch/x86/kernel/fpu/regset.c:xstateregs_get, v6.12)
+		return &HostError{
+			Why:  "the cpu lacks what the tree uses: XSAVE, " + xfeatureNames(r.tree.XFeatures&^have),
+			Hint: "restart it on a host with the same cpu features",
+		}
+	}
 	if err != nil {
 		return err
 	}

@@ -39,7 +39,11 @@ func enableCapability(name string) func(error) string {
 
 // enablePtrace knows who may forbid ptrace.
 func enablePtrace(error) string {
-	if scope := sysctl("kernel/yama/ptrace_scope"); scope != "" && scope != "0" {
+	scope := sysctl("kernel/yama/ptrace_scope")
+	if scope == "3" { // Linux Documentation/admin-guide/LSM/Yama.rst
+		return "a reboot with a lower kernel.yama.ptrace_scope: 3 stays, and holds for root, too"
+	}
+	if scope != "" && scope != "0" {
 		return fmt.Sprintf("kernel.yama.ptrace_scope=0 (it is %s), or CAP_SYS_PTRACE", scope)
 	}
 	return "a security policy (seccomp, LSM) that does not forbid ptrace"

@@ -3,6 +3,7 @@ package procfs
 import (
 	"fmt"
 	"os"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +22,22 @@ const (
 	PageIsSoftDirty
 	PageIsGuard // MADV_GUARD_INSTALL; since v6.15, and before that just PageIsSwapped
 )
+
+// Guards is PageIsGuard where the kernel knows it, else 0: a query with a bit that is
+// not known is refused as a whole (Linux fs/proc/task_mmu.c:pagemap_scan_get_args, v6.12).
+var Guards = sync.OnceValue(func() uint64 {
+	p, err := OpenPagemap(os.Getpid())
+	if err != nil {
+		return 0
+	}
+	defer p.Close()
+	const somewhere, page = 1 << 16, 1 << 12
+	query := ScanQuery{AnyOf: PageIsGuard, Return: PageIsGuard}
+	if p.Scan(somewhere, somewhere+page, query, func(_, _, _ uint64) error { return nil }) != nil {
+		return 0
+	}
+	return PageIsGuard
+})
 
 // Flags of a [ScanQuery].
 const (
