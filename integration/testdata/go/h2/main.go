@@ -40,7 +40,7 @@ func stream(c *http.Client, url, name string) {
 	resp := prog.Must(c.Post(url+"/"+name, "text/plain", body))
 	from := bufio.NewReader(resp.Body)
 	n := 0
-	for ; !stop.Load(); n++ {
+	for ; !stop.Load() || n <= 3; n++ {
 		line := fmt.Sprintf("%s %d %s\n", name, n, strings.Repeat("x", n%5000))
 		prog.Must(io.WriteString(to, line))
 		got := prog.Must(from.ReadString('\n'))

@@ -28,7 +28,7 @@ func page(path string) string { return strings.Repeat("page "+path+" ", 1+len(pa
 func client(host, name, url string) (pages int) {
 	from := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(host)}}
 	c := http.Client{Transport: &http.Transport{MaxConnsPerHost: 1, DialContext: from.DialContext}, Timeout: time.Minute}
-	for ; !stop.Load(); pages++ {
+	for ; !stop.Load() || pages <= 3; pages++ {
 		path := fmt.Sprintf("/%s/%d", name, pages)
 		resp := prog.Must(c.Post(url+path, "text/plain", strings.NewReader(page(path))))
 		body := prog.Must(io.ReadAll(resp.Body))
