@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 // machine is one that boots the kernel that SUPERVISE_KERNEL names;
@@ -41,6 +42,7 @@ func newMachine(t *testing.T) *machine {
 	m.fs.file(t, "/init", m.path("init"))
 	m.fs.file(t, supervise, supervise)
 	m.fs.dir(m.path("work") + "/go")
+	m.fs.dir(m.logFile())
 	const loader = "/lib64/ld-linux-x86-64.so.2" // a link here, to what is mapped
 	m.fs.file(t, loader, loader)
 	return m
@@ -118,6 +120,63 @@ func TestLesserCPU(t *testing.T) {
 	said := m.boot("qemu64")
 	if !strings.Contains(said["restart"], "the cpu lacks what the tree uses: XSAVE, AVX") || !strings.Contains(said["restart"], "exit 5") {
 		t.Errorf("%s", said["restart"])
+	}
+}
+
+// TestYama asks for snapshots and restarts at every kernel.yama.ptrace_scope, as root and as an ordinary user.
+func TestYama(t *testing.T) {
+	m := newMachine(t)
+	const ordinary = 65534
+	users := []struct {
+		name string
+		uid  uint32
+	}{{"root", 0}, {"user", ordinary}}
+	sleep := exec.Command("sleep", "100") // with which check tries things out
+	must(t, sleep.Start())
+	wait(t, "sleep", 10*time.Second, func() string {
+		if len(mappedFiles(sleep.Process.Pid)) < 3 {
+			return "starts"
+		}
+		return ""
+	})
+	m.files(mappedFiles(sleep.Process.Pid)...)
+	must(t, sleep.Process.Kill())
+	_ = sleep.Wait()
+	m.step(step{Name: "open", Argv: []string{"write", "/proc/sys/kernel/yama/ptrace_scope=0"}})
+	for _, u := range users {
+		jobs := "/tmp/" + u.name // made by the first
+		m.step(step{Name: "start " + u.name, Argv: []string{supervise, "run", "--name", "job", "--dir", jobs, "--", "/init", "sleep"}, UID: u.uid, Stay: true})
+		m.step(step{Name: "other " + u.name, Argv: []string{"/init", "sleep"}, UID: u.uid, Stay: true})
+		m.step(step{Name: "image " + u.name, Argv: []string{supervise, "checkpoint", "job", "--dir", jobs}, UID: u.uid})
+	}
+	for scope := range 4 {
+		m.step(step{Name: fmt.Sprint("scope ", scope), Argv: []string{"write", fmt.Sprintf("/proc/sys/kernel/yama/ptrace_scope=%d", scope)}})
+		for _, u := range users {
+			at := fmt.Sprintf(" %s %d", u.name, scope)
+			dir := "--dir=/tmp/" + u.name
+			m.step(step{Name: "check" + at, Argv: []string{supervise, "check"}, UID: u.uid})
+			m.step(step{Name: "checkpoint" + at, Argv: []string{supervise, "checkpoint", "job", dir}, UID: u.uid})
+			m.step(step{Name: "restart" + at, Argv: []string{supervise, "restart", "job@0001", "--detach", dir}, UID: u.uid})
+			m.step(step{Name: "attach" + at, Argv: []string{supervise, "attach", "@other " + u.name, dir}, UID: u.uid, Seconds: 10})
+		}
+	}
+	said := m.boot("max")
+	const denied = "operation not permitted"
+	for what, want := range map[string]string{
+		"image root": "exit 0", "image user": "exit 0",
+		"checkpoint root 0": "exit 0", "restart root 0": "exit 0", "check root 0": "snapshots: work",
+		"checkpoint root 1": "exit 0", "restart root 1": "exit 0", "check root 1": "snapshots: work",
+		"checkpoint root 2": "exit 0", "restart root 2": "exit 0", "check root 2": "snapshots: work",
+		"checkpoint root 3": denied, "restart root 3": denied, "check root 3": "would enable it: a reboot",
+		"checkpoint user 0": "exit 0", "restart user 0": "exit 0", "check user 0": "snapshots: work",
+		"checkpoint user 1": denied, "restart user 1": "exit 0", "check user 1": "kernel.yama.ptrace_scope=0 (it is 1), or CAP_SYS_PTRACE",
+		"checkpoint user 2": denied, "restart user 2": "exit 0", "check user 2": "kernel.yama.ptrace_scope=0 (it is 2), or CAP_SYS_PTRACE",
+		"checkpoint user 3": denied, "restart user 3": denied, "check user 3": "would enable it: a reboot",
+		"attach root 2": "the tree runs on", "attach root 3": "denied", "attach user 0": "the tree runs on", "attach user 1": "denied",
+	} {
+		if !strings.Contains(said[what], want) {
+			t.Errorf("%s: want %s\n%s", what, want, said[what])
+		}
 	}
 }
 
