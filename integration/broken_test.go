@@ -228,8 +228,8 @@ func TestMissingFiles(t *testing.T) {
 // TestRefused wants a snapshot of a tree with things in it that cannot be
 // captured. When one of them can be, its row moves to the programs.
 func TestRefused(t *testing.T) {
-	kinds := []string{"io_uring", "fanotify", "userfaultfd", "mqnotify",
-		"pastparent", "landlock", "seccomp", "seccompkill", "strict",
+	kinds := []string{"io_uring", "userfaultfd", "mqnotify",
+		"threadshares", "landlock", "seccomp", "seccompkill", "strict",
 		"vsock", "xdp", "alg", "sctp", "rds", "bluetooth", "connector", "corked", "answer", "ring", "sockbpf", "ping", "offload",
 		"io_uring userfaultfd mqnotify"}
 	says := map[string]string{

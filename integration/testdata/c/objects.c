@@ -13,30 +13,15 @@
 #include <mqueue.h>
 #include <net/if.h>
 #include <netinet/in.h>
-#include <sys/fanotify.h>
 #include <sys/ioctl.h>
 #include <sys/ptrace.h>
-#include <sys/shm.h>
 #include <sys/socket.h>
 
-static int o_socketpair(void) { int s[2]; return socketpair(AF_UNIX, SOCK_STREAM, 0, s); }
-static int o_tcp(void) {
-	int s = socket(AF_INET, SOCK_STREAM, 0);
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	return bind(s, (void *)&a, sizeof a) || listen(s, 1) ? -1 : s;
-}
 static int o_io_uring(void) {
 	struct io_uring_params p = {0};
 	return syscall(SYS_io_uring_setup, 8, &p);
 }
-static int o_fanotify(void) { return fanotify_init(FAN_CLASS_NOTIF, O_RDONLY); }
 static int o_userfaultfd(void) { return syscall(SYS_userfaultfd, 1 /* UFFD_USER_MODE_ONLY */); }
-static int o_sysvshm(void) {
-	int id = shmget(IPC_PRIVATE, 4096, 0600);
-	void *at = shmat(id, NULL, 0);
-	shmctl(id, IPC_RMID, NULL);
-	return at == (void *)-1 ? -1 : 0;
-}
 static int o_secretmem(void) {
 	int fd = syscall(447 /* memfd_secret */, 0);
 	if (fd < 0 || ftruncate(fd, PAGE))
@@ -67,21 +52,9 @@ static int waits(void *unused UNUSED) {
 	wait_go();
 	return 0;
 }
-static int between(void *gate) { // shares no more what its child and its parent share
-	char *stack = map(64 * KiB, RW, ANON);
-	MUST(clone(waits, stack + 64 * KiB, CLONE_FILES | SIGCHLD, NULL) > 0 && unshare(CLONE_FILES) == 0);
-	gate_pass(gate);
-	return waits(NULL);
-}
-static int o_pastparent(void) {
-	char *stack = map(64 * KiB, RW, ANON);
-	void *gate = (void *)new_gate();
-	MUST(clone(between, stack + 64 * KiB, CLONE_FILES | SIGCHLD, gate) > 0);
-	gate_wait(gate, 1);
-	return 0;
-}
 static void *leaves(void *gate) {
-	MUST(unshare(CLONE_FILES) == 0);
+	char *stack = map(64 * KiB, RW, ANON);
+	MUST(unshare(CLONE_FILES) == 0 && clone(waits, stack + 64 * KiB, CLONE_FILES | SIGCHLD, NULL) > 0);
 	gate_pass(gate);
 	wait_go();
 	return NULL;
@@ -123,7 +96,7 @@ static int o_strict(void) { // a child in strict mode, until its parent ends
 	}
 	return close(p[0]);
 }
-static int o_ownfiles(void) { // a thread with a descriptor table of its own
+static int o_threadshares(void) { // a thread and another process have a descriptor table
 	void *gate = (void *)new_gate();
 	thread(leaves, gate);
 	gate_wait(gate, 1);
@@ -179,18 +152,17 @@ static int o_ping(void) { // whose answer nobody reads
 	struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	return (int)sendto(fd, "\10\0\0\0\0\0\0\0", 8, 0, (void *)&to, sizeof to);
 }
-static int o_none(void) { return 0; }
 
 static const struct {
 	const char *name;
 	int (*make)(void);
 } kinds[] = {
 #define O(n) {#n, o_##n}
-	O(socketpair), O(tcp), O(vsock), O(xdp), O(alg), O(sctp), O(rds), O(bluetooth), O(connector),
-	O(corked), O(answer), O(ring), O(sockbpf), O(offload), O(ping), O(io_uring), O(fanotify), O(userfaultfd), O(sysvshm), O(pidfd), O(mqnotify),
-	O(pastparent), O(ownfiles), O(landlock), O(seccomp), O(seccompkill), O(strict),
+	O(vsock), O(xdp), O(alg), O(sctp), O(rds), O(bluetooth), O(connector),
+	O(corked), O(answer), O(ring), O(sockbpf), O(offload), O(ping), O(io_uring), O(userfaultfd), O(pidfd), O(mqnotify),
+	O(threadshares), O(landlock), O(seccomp), O(seccompkill), O(strict),
 	O(secretmem), O(uffd),
-	O(traced), O(none),
+	O(traced),
 };
 
 int main(int argc, char **argv) {
