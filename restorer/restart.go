@@ -222,7 +222,11 @@ func fileProblem(err error) error {
 	var shrunk *fdstate.ShrunkError
 	var other *fdstate.TypeError
 	found := errors.As(err, &shrunk) || errors.As(err, &other)
-	for _, errno := range []syscall.Errno{unix.ENOENT, unix.ENOTDIR, unix.EISDIR, unix.EACCES, unix.EROFS, unix.ELOOP} {
+	if errors.Is(err, unix.EACCES) {
+		return &HostError{Why: "a file that the tree uses may not be opened by this user", Err: err,
+			Hint: "restart it as a user who may, or give it another file: --stdin, --stdout, --stderr, or a rule of a policy (docs/policy.md)"}
+	}
+	for _, errno := range []syscall.Errno{unix.ENOENT, unix.ENOTDIR, unix.EISDIR, unix.EROFS, unix.ELOOP} {
 		found = found || errors.Is(err, errno)
 	}
 	if !found {
