@@ -8,15 +8,27 @@ import (
 	"testing"
 )
 
-// tmux runs a command of tmux for the server at a socket.
-func (p *place) tmux(args ...string) string {
-	p.t.Helper()
+// tmuxCommand is a command of tmux for the server at a socket.
+func (p *place) tmuxCommand(args ...string) *exec.Cmd {
 	cmd := exec.Command("/usr/bin/tmux", append([]string{"-S", p.path("s"), "-f", "/dev/null"}, args...)...)
 	cmd.Dir = p.dir
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "TERM=xterm", "HOME=" + p.path("home"), "SHELL=/bin/sh"}
 	cmd.SysProcAttr = p.user.attr()
 	cmd.SysProcAttr.Setsid = true
-	out, err := cmd.CombinedOutput()
+	return cmd
+}
+
+// newTmux starts a server with a shell in it. It ends with the test, also with one that fails.
+func (p *place) newTmux(rows string) {
+	p.t.Helper()
+	p.t.Cleanup(func() { _ = p.tmuxCommand("kill-server").Run() })
+	p.tmux("new-session", "-d", "-x", "80", "-y", rows, "exec bash --norc --noprofile")
+}
+
+// tmux runs a command of tmux.
+func (p *place) tmux(args ...string) string {
+	p.t.Helper()
+	out, err := p.tmuxCommand(args...).CombinedOutput()
 	if err != nil {
 		p.t.Errorf("tmux %v: %v: %s", args, err, out)
 	}
@@ -41,7 +53,7 @@ func TestTmux(t *testing.T) {
 		t.Run(u.name, func(t *testing.T) {
 			t.Parallel()
 			p := newPlace(t, u)
-			p.tmux("new-session", "-d", "-x", "80", "-y", "24", "exec bash --norc --noprofile")
+			p.newTmux("24")
 			p.tmux("send-keys", "unset HISTFILE; X=remember; echo ${X}ed", "Enter")
 			p.shows("\nremembered")
 			for _, image := range []string{"image", "image2"} {
@@ -75,7 +87,7 @@ func (p *place) attachTmux() (*terminal, *holder) {
 // window and a shell in the other, and goes on; three generations deep.
 func TestTmuxAttach(t *testing.T) {
 	forUsers(t, func(p *place) {
-		p.tmux("new-session", "-d", "-x", "80", "-y", "23", "exec bash --norc --noprofile")
+		p.newTmux("23")
 		p.tmux("send-keys", "unset HISTFILE; X=remember; echo ${X}ed", "Enter")
 		p.shows("\nremembered")
 		p.tmux("set", "-g", "assume-paste-time", "0") // a prefix that follows text at once is one
