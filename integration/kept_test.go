@@ -81,8 +81,7 @@ func TestTCPKeptKilled(t *testing.T) {
 		t.Skip("only root can keep connections (TCP_REPAIR)")
 	}
 	p := newPlace(t, root)
-	s := newServer(t)
-	j := p.start(one("callers").with("tcp:" + s.listen("tcp", "127.0.0.1:0")))
+	_, j := p.caller()
 	before := j.settle()
 	for _, fault := range []string{"kill:survey", "kill:capture", "kill:memory", "kill:thaw", "kill:commit", "fail:capture", "fail:commit"} {
 		got := p.supervise([]string{"SUPERVISE_FAULT=" + fault}, "checkpoint", j.pid(), "--image", p.path(fault), "--stop", "--tcp=keep")
@@ -135,8 +134,7 @@ func TestKeepNeedsRoot(t *testing.T) {
 			continue
 		}
 		p := newPlace(t, u)
-		s := newServer(t)
-		j := p.start(one("callers").with("tcp:" + s.listen("tcp", "127.0.0.1:0")))
+		_, j := p.caller()
 		before := j.settle()
 		p.fails(3, "cannot be kept", "checkpoint", j.pid(), "--image", p.path("image"), "--stop", "--tcp=keep")
 		p.fails(2, "needs --stop", "checkpoint", j.pid(), "--image", p.path("image"), "--tcp=keep")

@@ -30,6 +30,13 @@ func newServer(t testing.TB) *server {
 	return s
 }
 
+// caller starts a program with a TCP connection to a server outside.
+func (p *place) caller() (*server, *job) {
+	p.t.Helper()
+	s := newServer(p.t)
+	return s, p.start(one("callers").with("tcp:" + s.listen("tcp", "127.0.0.1:0")))
+}
+
 // stop closes everything.
 func (s *server) stop() {
 	s.mu.Lock()

@@ -18,8 +18,7 @@ func TestKeptPeerVanished(t *testing.T) {
 		t.Skip("only root can keep connections (TCP_REPAIR)")
 	}
 	p := newPlace(t, root)
-	s := newServer(t)
-	j := p.start(one("callers").with("tcp:" + s.listen("tcp", "127.0.0.1:0")))
+	s, j := p.caller()
 	before := j.settle()
 	p.checkpoint(j.pid(), p.path("image"), "--stop", "--tcp=keep")
 	j.gone()

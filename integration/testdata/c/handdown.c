@@ -4,7 +4,7 @@
 // what they share, with different exit signals; one that has lost its maker and
 // is another's child now, which does not share.
 #include "prog.h"
-#include <linux/futex.h>
+#include "word.h"
 
 enum { PEERS = 16 };
 
@@ -23,15 +23,6 @@ enum { SHARED = 90 }; // its descriptor
 static void map_shared(void) {
 	all = mmap(NULL, sizeof *all, RW, MAP_SHARED, SHARED, 0);
 	MUST(all != MAP_FAILED);
-}
-// Errors do not go through errno, which is shared with CLONE_VM.
-static void until(volatile int *word, int value) {
-	for (int now; (now = *word) != value;)
-		syscall(SYS_futex, word, FUTEX_WAIT, now, NULL, NULL, 0);
-}
-static void set(volatile int *word, int value) {
-	*word = value;
-	syscall(SYS_futex, word, FUTEX_WAKE, 100, NULL, NULL, 0);
 }
 static void change(int i) {
 	plain[i] = 1;

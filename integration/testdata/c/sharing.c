@@ -2,7 +2,7 @@
 // CLONE_FILES, CLONE_FS and CLONE_SIGHAND, children, grandchildren and siblings:
 // what one changes, exactly those that share it see.
 #include "prog.h"
-#include <linux/futex.h>
+#include "word.h"
 
 struct peer {
 	int flags, index;
@@ -14,16 +14,7 @@ static struct peer *peers; // shared by all, whatever they share otherwise
 static int plain[64];      // shared with CLONE_VM
 static int count;
 
-// Errors do not go through errno, which is shared with CLONE_VM.
 static void handler(int sig UNUSED) {}
-static void until(volatile int *word, int value) {
-	for (int now; (now = *word) != value;)
-		syscall(SYS_futex, word, FUTEX_WAIT, now, NULL, NULL, 0);
-}
-static void set(volatile int *word, int value) {
-	*word = value;
-	syscall(SYS_futex, word, FUTEX_WAKE, 100, NULL, NULL, 0);
-}
 static void change(int i) {
 	plain[i] = 1;
 	int fd = open("/dev/null", O_RDWR);
